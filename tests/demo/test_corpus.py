@@ -74,12 +74,14 @@ def test_no_question_says_its_answer():
             assert row["answer"] not in row["question"], row["question"]
 
 
-def test_questions_are_split_in_halves_without_overlap():
-    train = [row["question"] for row in QUESTIONS if row["split"] == "train"]
-    heldout = [row["question"] for row in QUESTIONS if row["split"] == "heldout"]
-    assert len(train) == len(heldout)
-    assert len(train) + len(heldout) == len(QUESTIONS) >= 60
-    assert len({*train, *heldout}) == len(QUESTIONS)
+def test_each_split_is_large_enough_and_no_question_is_in_two():
+    splits = {
+        split: [row["question"] for row in QUESTIONS if row["split"] == split]
+        for split in ("train", "dev", "heldout")
+    }
+    assert all(len(questions) >= 15 for questions in splits.values())
+    every = [question for questions in splits.values() for question in questions]
+    assert len(set(every)) == len(every) == len(QUESTIONS)
 
 
 def test_held_out_questions_start_from_passages_that_train_does_not():

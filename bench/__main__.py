@@ -1,0 +1,33 @@
+"""Run every scenario and print its figures: ``python -m bench [scenario …]``."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import TYPE_CHECKING
+
+from bench import scenarios
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SCENARIOS: dict[str, Callable[[], dict[str, float]]] = {
+    "start": scenarios.start,
+    "overhead": scenarios.overhead,
+    "burst-200": functools.partial(scenarios.burst, 200),
+    "burst-1000": functools.partial(scenarios.burst, 1000),
+    "growth": scenarios.growth,
+    "payload": scenarios.payload,
+}
+
+
+def main(names: list[str]) -> None:
+    """Print the figures of the named scenarios, or of all."""
+    for name in names or list(SCENARIOS):
+        figures = SCENARIOS[name]()
+        shown = "  ".join(f"{key} {value:.2f}" for key, value in figures.items())
+        print(f"{name:<12} {shown}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
