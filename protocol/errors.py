@@ -70,6 +70,7 @@ __all__ = [
     "UnknownCommand",
     "Unsupported",
     "WorkerDied",
+    "error_from_wire",
 ]
 
 
@@ -310,6 +311,27 @@ class Internal(BridgeError):
     """A fault of the bridge itself; the log has the traceback under ``details.reference``."""
 
     code = "internal"
+
+
+def error_from_wire(error: dict[str, Any] | str) -> BridgeError:
+    """The error that a peer sent, as the class of its code; an unknown code is an Internal.
+
+    Args:
+        error: version 2's map or version 1's ``"<code>: <message>"``.
+    """
+    if isinstance(error, str):
+        code, _, message = error.partition(": ")
+        error = {"code": code, "message": message}
+    kind = next((k for k in BridgeError.__subclasses__() if k.code == error.get("code")), Internal)
+    found = kind.__new__(kind)
+    BridgeError.__init__(
+        found,
+        str(error.get("message")),
+        retry_after_ms=error.get("retry_after_ms"),
+        retriable=error.get("retriable"),
+        **(error.get("details") or {}),
+    )
+    return found
 
 
 CODES: tuple[str, ...] = tuple(kind.code for kind in BridgeError.__subclasses__())

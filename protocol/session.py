@@ -97,6 +97,10 @@ class DaemonSession(Peer):
         self._reading_version = max(self._reading_version, version)
         return self.version
 
+    def stay(self) -> None:
+        """A ``hello`` was refused: read on by the version in force, not by the one it offered."""
+        self._reading_version = self.version
+
     def receive_data(self, data: bytes) -> list[Received | Refused]:
         """Take the next bytes from the host; give the messages they completed, in order.
 

@@ -151,6 +151,10 @@ class LMSpec(Args):
             options["max_tokens"] = self.max_tokens
         return options
 
+    def whole(self) -> dict[str, Any]:
+        """The spec with its key, for a process of ours; never for anybody else."""
+        return {**self.to_wire(), **({"api_key": self.key} if self.key else {})}
+
     def to_wire(self) -> dict[str, Any]:
         """The spec without its key."""
         wire = self.model_dump(exclude={"api_key"}, exclude_none=True, exclude_defaults=True)

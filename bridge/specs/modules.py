@@ -76,7 +76,7 @@ class CustomConfig(Args):
 class RetrieveConfig(Args):
     """`k` best of `passages` by BM25, for a query."""
 
-    passages: Annotated[list[str | dict[str, str]], Field(min_length=1, max_length=100_000)]
+    passages: Annotated[list[str | dict[str, Any]], Field(min_length=1, max_length=100_000)]
     k: Annotated[int, Field(ge=1, le=1_000)] = 3
 
 

@@ -7,9 +7,8 @@ replaced later is the one that runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -19,6 +18,9 @@ from bridge.specs.modules import HostId, ModuleSpec, parse_module
 from bridge.specs.steps import ModuleShape, Steps, parse_steps
 from bridge.specs.version import version_of
 from protocol.errors import InvalidArgs, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["ModuleRef", "ProgramSpec", "Wiring", "parse_program", "wire_up"]
 
@@ -141,9 +143,10 @@ def _check_names(refs: list[ModuleRef], path: str) -> None:
         seen[ref.name] = index
 
 
-def wire_up(spec: ProgramSpec, shapes: Mapping[str, ModuleShape]) -> Wiring:
+def wire_up(spec: ProgramSpec, shapes: Mapping[str, ModuleShape], path: str = "") -> Wiring:
     """The program's checked way over modules of these shapes (by name); raise InvalidArgs."""
     if spec.steps is None:
-        plan = check_chain([(ref.name, shapes[ref.name]) for ref in spec.modules], "modules")
+        chain = [(ref.name, shapes[ref.name]) for ref in spec.modules]
+        plan = check_chain(chain, f"{path}modules")
         return Wiring(plan.steps, shapes, ModuleShape(plan.inputs, plan.outputs))
-    return Wiring(spec.steps, shapes, spec.steps.check(None, shapes))
+    return Wiring(spec.steps, shapes, spec.steps.check(None, shapes, f"{path}steps"))

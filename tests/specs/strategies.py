@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import assume
+from hypothesis import HealthCheck, assume, settings
 from hypothesis import strategies as st
 
 from bridge.specs.defaults import MAX_INTEGER, MIN_INTEGER
@@ -24,6 +24,9 @@ from bridge.specs.type_model import (
     nullable,
     union,
 )
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For properties whose time says more about how busy the machine is than about the code."""
 
 TEXT = st.text(max_size=20)
 INTEGERS = st.integers(MIN_INTEGER, MAX_INTEGER)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from bridge.specs.elixir_terms import Atom, parse_term
 from protocol.errors import InvalidArgs
+from tests.specs.strategies import unhurried
 
 
 @pytest.mark.parametrize(
@@ -139,11 +140,13 @@ TERMS = st.recursive(
 )
 
 
+@unhurried
 @given(TERMS)
 def test_every_term_survives_being_written(value):
     assert parse_term(written(value), "t") == value
 
 
+@unhurried
 @given(st.one_of(st.text(), st.text(alphabet="{}[]%:,=>\"'\\ aA1._-?#~c", max_size=60)))
 @example("[" * 20_000)
 @example("%{a: " * 4_000)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bridge.specs.type_model import Array, Scalar
 from bridge.specs.type_strings import parse_annotation, parse_literal
 from protocol.errors import InvalidArgs
-from tests.specs.strategies import FLOATS, INTEGERS
+from tests.specs.strategies import FLOATS, INTEGERS, unhurried
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,7 @@ def test_space_and_line_ends_mean_nothing():
     assert parse_annotation("\n list [\tstr\r\n] ", "t") == Array(Scalar("string"))
 
 
+@unhurried
 @given(
     st.recursive(
         st.one_of(st.none(), st.booleans(), INTEGERS, FLOATS, st.text()),
@@ -103,6 +104,7 @@ def test_what_is_no_literal_is_refused(text):
         parse_literal(text, "t")
 
 
+@unhurried
 @given(st.one_of(st.text(), st.text(alphabet="[]{}(),|.:'\"\\ aLN1e-_", max_size=50)))
 def test_any_text_is_a_literal_or_invalid_args(text):
     try:

@@ -10,232 +10,27 @@ from bridge.specs.spellings import SPELLINGS
 from bridge.specs.type_model import (
     MAX_DEPTH,
     MISSING,
-    Array,
     Enum,
     FieldSpec,
-    Map,
     Media,
     Nullable,
     Object,
-    Scalar,
     Union,
     nullable,
     union,
 )
 from bridge.specs.types import parse_type
 from protocol.errors import InvalidArgs
-from tests.specs.strategies import json_values, types
-
-STRING, INTEGER, FLOAT, BOOLEAN, ANY = map(Scalar, ("string", "integer", "float", "boolean", "any"))
-
-
-def field(name, kind=STRING, **more):
-    return FieldSpec(name, kind, **more)
+from tests.specs.spelling_tables import ANY, INTEGER, SPELLINGS_OF_TYPES, STRING
+from tests.specs.strategies import json_values, types, unhurried
 
 
-def maybe(name, kind=STRING):
-    return FieldSpec(name, kind, optional=True, default=None)
-
-
-PERSON = Object((field("name"), field("age", INTEGER)))
-AB = Enum(("a", "b"))
-
-SEED = [
-    ("string", STRING),
-    ("integer", INTEGER),
-    ("float", FLOAT),
-    ("boolean", BOOLEAN),
-    ("array", Array(ANY)),
-    ("map", Map(ANY)),
-    ("any", ANY),
-    ("{:array, :string}", Array(STRING)),
-    ("{:array,:string}", Array(STRING)),
-    (" {:array, {:array, :integer}} ", Array(Array(INTEGER))),
-    ("{:array, :map}", Array(Map(ANY))),
-]
-ELIXIR = [
-    (":string", STRING),
-    (':"string"', STRING),
-    ("Elixir.String", STRING),
-    ("String", STRING),
-    ("String.t()", STRING),
-    ("integer()", INTEGER),
-    ("Ash.Type.String", STRING),
-    ("Elixir.Ash.Type.String", STRING),
-    ("Ash.Type.CiString", STRING),
-    ("Ash.Type.UUID", STRING),
-    ("Ash.Type.UUIDv7", STRING),
-    ("Ecto.UUID", STRING),
-    ("Ash.Type.UtcDatetime", Scalar("datetime")),
-    ("Elixir.Ash.Type.UtcDatetimeUsec", Scalar("datetime")),
-    ("DateTime", Scalar("datetime")),
-    ("NaiveDateTime", Scalar("datetime")),
-    ("Ash.Type.Integer", INTEGER),
-    ("Ash.Type.Term", ANY),
-    ("Ash.Type.Vector", Array(FLOAT)),
-    ("Ash.Type.File", Media("file")),
-    ("Decimal", Scalar("decimal")),
-    (":utc_datetime", Scalar("datetime")),
-    (":naive_datetime", Scalar("datetime")),
-    (":date", Scalar("date")),
-    (":time", Scalar("time")),
-    (":decimal", Scalar("decimal")),
-    (":uuid", STRING),
-    (":atom", STRING),
-    (":ci_string", STRING),
-    (":number", FLOAT),
-    (":list", Array(ANY)),
-    (":keyword", Map(ANY)),
-    ("{:map, :string}", Map(STRING)),
-    ("{:map, :string, :integer}", Map(INTEGER)),
-    ("{:map, :atom, {:array, :integer}}", Map(Array(INTEGER))),
-    ("{:map, []}", Map(ANY)),
-    ("{:map, %{}}", Map(ANY)),
-    ("{:map, %{name: :string, age: :integer}}", PERSON),
-    ('{:map, %{"name" => :string, "age" => :integer}}', PERSON),
-    ("{:map, [name: :string, age: :integer]}", PERSON),
-    ("{:map, name: :string, age: :integer}", PERSON),
-    ("{:map, %{type: :string, items: {:array, :string}}}",
-     Object((field("type"), field("items", Array(STRING))))),
-    ("{:map, %{code: :string}}", Object((field("code"),))),
-    ("{:map, [fields: [name: [type: :string, allow_nil?: false], age: [type: :integer]]]}",
-     Object((field("name"), maybe("age", INTEGER)))),
-    ("""{:map, fields: [name: [type: Ash.Type.String, allow_nil?: false,
-        constraints: [trim?: true], description: "Full"]]}""",
-     Object((field("name", description="Full"),))),
-    ("{Ash.Type.Map, [fields: [name: [type: :string, allow_nil?: false]]]}",
-     Object((field("name"),))),
-    ("{:array, {:map, %{name: :string, age: :integer}}}", Array(PERSON)),
-    ("{{:array, :atom}, [items: [one_of: [:a, :b]]]}", Array(AB)),
-    ("{:one_of, [:a, :b]}", AB),
-    ('{:one_of, ["a", "b"]}', AB),
-    ("{:enum, [:a, :b]}", AB),
-    ('{:one_of, ~c"ab"}', Enum((97, 98))),
-    ("{:one_of, [:a, nil]}", Nullable(Enum(("a",)))),
-    ("{:atom, [one_of: [:a, :b]]}", AB),
-    ("{Ash.Type.Atom, one_of: [:a, :b]}", AB),
-    ("{:atom, [one_of: [:a, :b], unsafe_to_atom?: false]}", AB),
-    ("{:string, []}", STRING),
-    ("{:optional, :string}", Nullable(STRING)),
-    ("{:nullable, {:array, :string}}", Nullable(Array(STRING))),
-    ("{:union, [:string, :integer]}", Union((STRING, INTEGER))),
-    ("[type: :array, items: :string]", Array(STRING)),
-]  # fmt: skip
-JSON = [
-    (["array", "string"], Array(STRING)),
-    (("array", "string"), Array(STRING)),
-    ([":array", ":string"], Array(STRING)),
-    (["array", ["array", "integer"]], Array(Array(INTEGER))),
-    (["map", "string"], Map(STRING)),
-    (["map", "string", "integer"], Map(INTEGER)),
-    (["map", {"name": "string", "age": "integer"}], PERSON),
-    (["map", [["name", "string"], ["age", "integer"]]], PERSON),
-    (["map", {"fields": {"name": {"type": "string", "allow_nil?": False}}}],
-     Object((field("name"),))),
-    (["map", {"array": "string"}], Map(Array(STRING))),
-    (["one_of", ["a", "b"]], AB),
-    (["atom", {"one_of": ["a", "b"]}], AB),
-    (["atom", [["one_of", ["a", "b"]]]], AB),
-    ({"array": "string"}, Array(STRING)),
-    ({"list": "string"}, Array(STRING)),
-    ({"map": "integer"}, Map(INTEGER)),
-    ({"map": {"array": "string"}}, Map(Array(STRING))),
-    ({"map": {"name": "string", "age": "integer"}}, PERSON),
-    ({"map": {"type": "string"}}, Map(STRING)),
-    ({"object": {"name": "string", "age": "integer"}}, PERSON),
-    ({"object": {"array": "string"}}, Object((field("array"),))),
-    ({"object": [{"name": "name"}, {"name": "age", "type": "integer"}]}, PERSON),
-    ({"object": {"name": "string"}, "name": "Person"}, Object((field("name"),), "Person")),
-    ({"enum": ["a", "b"]}, AB),
-    ({"enum": ["a", "b", "a"]}, AB),
-    ({"one_of": [1, 2]}, Enum((1, 2))),
-    ({"enum": [1, True]}, Enum((1, True))),
-    ({"enum": ["a", None]}, Nullable(Enum(("a",)))),
-    ({"optional": "string"}, Nullable(STRING)),
-    ({"optional": {"optional": "string"}}, Nullable(STRING)),
-    ({"union": ["string", "integer"]}, Union((STRING, INTEGER))),
-    ({"union": ["string", "string"]}, STRING),
-    ({"union": ["string", {"union": ["integer", "null"]}]}, Nullable(Union((STRING, INTEGER)))),
-    ({"code": "python"}, Media("code", "python")),
-    ({"type": "string"}, STRING),
-    ({"type": "array", "items": "string"}, Array(STRING)),
-    ({"type": "array", "items": {"type": "integer"}}, Array(INTEGER)),
-    ('{"type": "array", "items": "string"}', Array(STRING)),
-    ({"type": "list"}, Array(ANY)),
-    ({"type": {"array": "string"}}, Array(STRING)),
-    ({"type": ["string", "null"]}, Nullable(STRING)),
-    ({"type": ["string", "integer"]}, Union((STRING, INTEGER))),
-    ({"type": ["array", "string"]}, Array(STRING)),
-    ({"type": "string", "nullable": True}, Nullable(STRING)),
-    ({"type": "string", "enum": ["a", "b"]}, AB),
-    ({"type": ["string", "null"], "enum": ["a", "b", None]}, Nullable(AB)),
-    ({"type": "enum", "values": ["a", "b"]}, AB),
-    ({"type": "atom", "constraints": {"one_of": ["a", "b"]}}, AB),
-    ({"const": "a"}, Enum(("a",))),
-    ({"type": "string", "format": "date-time"}, Scalar("datetime")),
-    ({"type": "string", "format": "uuid", "title": "Id"}, STRING),
-    ({"type": "object"}, Map(ANY)),
-    ({"type": "object", "additionalProperties": {"type": "integer"}}, Map(INTEGER)),
-    ({"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
-      "required": ["name"], "additionalProperties": False},
-     Object((field("name"), maybe("age", INTEGER)))),
-    ({"properties": {"name": {"type": "string", "description": "Full"}}, "required": ["name"]},
-     Object((field("name", description="Full"),))),
-    ({"anyOf": [{"type": "string"}, {"type": "null"}]}, Nullable(STRING)),
-    ({"type": "map", "fields": {"name": {"type": "string", "allow_nil?": False}}},
-     Object((field("name"),))),
-]  # fmt: skip
-PYTHON = [
-    ("str", STRING),
-    ("int", INTEGER),
-    ("bool", BOOLEAN),
-    ("list", Array(ANY)),
-    ("dict", Map(ANY)),
-    ("List[str]", Array(STRING)),
-    ("list[list[int]]", Array(Array(INTEGER))),
-    ("typing.List[str]", Array(STRING)),
-    ("Sequence[str]", Array(STRING)),
-    ("dict[str, int]", Map(INTEGER)),
-    ("Dict[str, Any]", Map(ANY)),
-    ("Literal['a','b']", AB),
-    ('Literal["a", "b",]', AB),
-    ("Literal['a', 1, True, None]", Nullable(Enum(("a", 1, True)))),
-    ("Literal['a, b', '->', 'it\\'s']", Enum(("a, b", "->", "it's"))),
-    ("Optional[int]", Nullable(INTEGER)),
-    ("Optional[Optional[int]]", Nullable(INTEGER)),
-    ("int | None", Nullable(INTEGER)),
-    ("None | int | str", Nullable(Union((INTEGER, STRING)))),
-    ("Union[int, None]", Nullable(INTEGER)),
-    ("list[int | None]", Array(Nullable(INTEGER))),
-    ("(int | str)", Union((INTEGER, STRING))),
-    ("Any", ANY),
-    ("typing.Any", ANY),
-    ("date", Scalar("date")),
-    ("datetime", Scalar("datetime")),
-    ("datetime.date", Scalar("date")),
-    ("datetime.datetime", Scalar("datetime")),
-    ("decimal.Decimal", Scalar("decimal")),
-    ("uuid.UUID", STRING),
-    ("dspy.Image", Media("image")),
-    ("Image", Media("image")),
-    ("list[dspy.Image]", Array(Media("image"))),
-    ("dspy.Audio", Media("audio")),
-    ("dspy.File", Media("file")),
-    ("dspy.History", Media("history")),
-    ("dspy.Reasoning", Media("reasoning")),
-    ("dspy.Code", Media("code")),
-    ('dspy.Code["python"]', Media("code", "python")),
-    ("Code[python]", Media("code", "python")),
-    ("list[\n  str\n]", Array(STRING)),
-]
-
-
-@pytest.mark.parametrize(("given_form", "wanted"), SEED + ELIXIR + JSON + PYTHON, ids=repr)
+@pytest.mark.parametrize(("given_form", "wanted"), SPELLINGS_OF_TYPES, ids=repr)
 def test_every_spelling_means_its_type(given_form, wanted):
     assert parse_type(given_form, "t") == wanted
 
 
-@pytest.mark.parametrize(("given_form", "wanted"), SEED + ELIXIR + JSON + PYTHON, ids=repr)
+@pytest.mark.parametrize(("given_form", "wanted"), SPELLINGS_OF_TYPES, ids=repr)
 def test_what_a_spelling_means_is_canonical(given_form, wanted):
     assert parse_type(wanted.to_wire(), "t") == wanted
 
@@ -330,6 +125,7 @@ def test_every_fault_of_an_object_is_listed():
     assert [f["path"] for f in caught.value.details["faults"]] == ["t.object.a", "t.object.b.tipe"]
 
 
+@unhurried
 @given(types())
 @example(Enum((1, True)))
 @example(Nullable(ANY))
@@ -337,11 +133,13 @@ def test_every_type_survives_its_wire_form(kind):
     assert parse_type(kind.to_wire(), "t") == kind
 
 
+@unhurried
 @given(types())
 def test_equal_types_hash_alike(kind):
     assert hash(parse_type(kind.to_wire(), "t")) == hash(kind)
 
 
+@unhurried
 @given(st.one_of(st.text(), st.text(alphabet="{}[]()%:,.|'\"\\=>~c aL1_", max_size=60)))
 @example("[" * 19_000)
 @example("{" * 19_000)
@@ -358,6 +156,7 @@ def test_any_text_is_a_type_or_invalid_args(text):
     assert parse_type(kind.to_wire(), "t") == kind
 
 
+@unhurried
 @given(json_values())
 def test_any_value_is_a_type_or_invalid_args(value):
     try:

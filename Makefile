@@ -1,0 +1,65 @@
+# Everything a person or a CI runs. `make demo` and `make test` need Python >= 3.11 and make, no more.
+# PYTHON=python3.12 chooses the interpreter of .venv; `make clean` first when it has one already.
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+LOCKS := requirements/runtime.lock requirements/dev.lock
+PIP := -m pip --disable-pip-version-check --no-input
+WORKERS := 2
+
+# The first of these that runs and is new enough: a distribution's python3 may be older.
+OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
+	"$$each" -c '$(OLD_ENOUGH)' 2>/dev/null && echo "$$each" && break; done)
+
+.PHONY: demo test check readme bench lock clean
+.NOTPARALLEL:
+
+demo: $(INSTALLED)
+	@$(BIN)/dspy-bridge demo
+
+# What measures time and memory runs by itself, after the rest.
+test: $(INSTALLED)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not load"
+	@$(BIN)/python -m pytest -m load
+
+check: $(INSTALLED)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+# Writes the generated blocks of the README again; a test fails when they are stale.
+readme: $(INSTALLED)
+	@$(BIN)/python -m tests.readme
+
+bench: $(INSTALLED)
+	@set -e; for file in $(wildcard bench/*.py); do $(BIN)/python "$$file"; done
+
+# The locks are frozen on the oldest Python: newer ones need the same packages or fewer.
+lock:
+	@rm -rf build/lock && $(PYTHON) -m venv build/lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+		|| { echo "make lock: needs PYTHON=python3.11, the oldest that is supported"; exit 1; }
+	@mkdir -p requirements
+	@build/lock/bin/python $(PIP) install --quiet .
+	@build/lock/bin/python $(PIP) freeze --exclude dspy-bridge > requirements/runtime.lock
+	@build/lock/bin/python $(PIP) install --quiet '.[dev]'
+	@{ echo "-r runtime.lock"; \
+		build/lock/bin/python $(PIP) freeze --all --exclude pip --exclude dspy-bridge \
+		| grep -vxFf requirements/runtime.lock; } > requirements/dev.lock
+	@rm -rf build/lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The build tool is locked, too, so nothing is resolved here.
+$(INSTALLED): $(LOCKS) pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: no Python >= 3.11 found; name one as PYTHON=..."; exit 1; }
+	@$(PYTHON) -c '$(OLD_ENOUGH)' \
+		|| { echo "make: $(PYTHON) is too old, 3.11 or newer is needed"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python $(PIP) install --quiet -r requirements/dev.lock
+	@$(BIN)/python $(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,7 @@
+"""The dspy-bridge daemon: real DSPy behind an Erlang port."""
+
+from __future__ import annotations
+
+__all__ = ["__version__"]
+
+__version__ = "0.1.0"

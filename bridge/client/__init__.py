@@ -1,0 +1,7 @@
+"""The bundled client: the host's side of the wire, as an Elixir application would hold it."""
+
+from __future__ import annotations
+
+from bridge.client.port import DaemonExited, Port, RequestFailed
+
+__all__ = ["DaemonExited", "Port", "RequestFailed"]

@@ -1,0 +1,70 @@
+"""What a command is, and what one is given to work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from bridge.engine.runtime import Engine
+    from bridge.ledger import Ledger
+    from bridge.registry import Registry
+    from bridge.scope import Scope
+    from bridge.secrets import Secrets
+    from bridge.settings import Limits
+
+__all__ = ["Command", "Invocation", "Services", "Work"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is left to do of a command once DSPy is there, on a thread of its own."""
+
+    run: Callable[[Engine], dict[str, Any]]
+
+
+@dataclass(slots=True)
+class Services:
+    """The parts of the daemon that commands work on. `registry` comes with the desk."""
+
+    registry: Registry = field(init=False)
+    ledger: Ledger
+    secrets: Secrets
+    limits: Callable[[], Limits]
+    change_limits: Callable[[Mapping[str, int]], None]
+    set_log_level: Callable[[str], None]
+    set_adapter: Callable[[str, Any], None]
+    set_cache: Callable[[Mapping[str, Any]], None]
+    cancel: Callable[[int | str], bool]
+    shutdown: Callable[[int], None]
+    health: Callable[[], dict[str, Any]]
+    greet: Callable[[int], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """One request as a command sees it."""
+
+    services: Services
+    scope: Scope
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A name, the pydantic model of its arguments, and the function that does it.
+
+    The function runs on the loop's thread, in order of arrival, and must not wait: it returns the
+    result, or `Work`.
+    """
+
+    name: str
+    args: Any
+    run: Callable[[Any, Invocation], Any]
+
+    @property
+    def summary(self) -> str:
+        """The first line of the function's docstring."""
+        return (self.run.__doc__ or "").strip().partition("\n")[0]

@@ -1,0 +1,88 @@
+"""`configure`: LMs, adapter, cache, bounds and log level."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from bridge.commands.command import Command, Invocation
+from bridge.settings import CONFIGURABLE
+from bridge.specs.checking import Args, nearest
+from bridge.specs.lms import LMSpec
+from protocol.errors import InvalidArgs
+
+__all__ = ["COMMANDS"]
+
+MOST_LMS = 1_000
+"""Named LMs of one `configure`."""
+
+
+class CacheArgs(Args):
+    """The response cache. Off unless enabled here."""
+
+    enabled: bool = True
+    ttl_s: Annotated[float, Field(gt=0, description="seconds an answer is kept")] = 3600.0
+    max_entries: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+
+
+class TwoStepArgs(Args):
+    """The two-step adapter needs a second LM, which extracts the fields."""
+
+    name: Literal["two_step"]
+    extraction_lm: Annotated[LMSpec | str, Field(description="an LM, or the name of one")]
+
+
+class ConfigureArgs(Args):
+    """Arguments of `configure`; what is left out stays as it is."""
+
+    lm: Annotated[LMSpec | None, Field(description="the default LM")] = None
+    lms: Annotated[dict[str, LMSpec], Field(description="LMs by name", max_length=MOST_LMS)] = (
+        Field(default_factory=dict)
+    )
+    adapter: Annotated[
+        Literal["chat", "json", "xml"] | TwoStepArgs | None,
+        Field(description="how prompts are written and replies are read"),
+    ] = None
+    cache: CacheArgs | None = None
+    limits: Annotated[dict[str, Annotated[int, Field(ge=1)]], Field(description="bounds")] = Field(
+        default_factory=dict
+    )
+    log_level: Literal["debug", "info", "warning", "error"] | None = None
+
+
+def configure(args: ConfigureArgs, invocation: Invocation) -> dict[str, Any]:
+    """Set LMs (of the request's tenant), adapter, cache, bounds and log level."""
+    services = invocation.services
+    _check_limits(args.limits)
+    for spec in (args.lm, *args.lms.values()):
+        if spec is not None and spec.key is not None:
+            services.secrets.add(spec.key)
+    services.registry.configure(invocation.scope.tenant, args.lm, args.lms)
+    if isinstance(args.adapter, TwoStepArgs):
+        services.set_adapter("two_step", args.adapter.extraction_lm)
+    elif args.adapter is not None:
+        services.set_adapter(args.adapter, None)
+    if args.cache is not None:
+        services.set_cache(args.cache.model_dump())
+    if args.limits:
+        services.change_limits(args.limits)
+    if args.log_level is not None:
+        services.set_log_level(args.log_level)
+    table = services.registry.lms(invocation.scope.tenant)
+    return {
+        "status": "configured",
+        "lm": table.default.name if table.default else None,
+        "lms": sorted(table.named),
+    }
+
+
+def _check_limits(limits: dict[str, int]) -> None:
+    for name in limits:
+        if name not in CONFIGURABLE:
+            close = nearest(name, CONFIGURABLE)
+            hint = f"did you mean {close!r}?" if close else f"known: {sorted(CONFIGURABLE)}"
+            raise InvalidArgs.at(f"limits.{name}", f"cannot be configured; {hint}", nearest=close)
+
+
+COMMANDS = (Command("configure", ConfigureArgs, configure),)

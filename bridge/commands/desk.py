@@ -1,0 +1,101 @@
+"""Where requests become calls of commands: the envelope into a scope, the arguments into a model.
+
+This is what needs pydantic, so the daemon imports it only after the handshake.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from bridge.commands.table import COMMANDS
+from bridge.registry import Registry
+from bridge.scope import Budget, Scope
+from bridge.specs.checking import Args, checked, nearest
+from bridge.specs.lms import LMSpec, parse_lm
+from protocol.errors import NotFound, UnknownCommand, Unsupported
+
+if TYPE_CHECKING:
+    from bridge.commands.command import Invocation, Services
+    from protocol import Request
+
+__all__ = ["Desk"]
+
+
+class BudgetArgs(Args):
+    """The envelope's `budget`."""
+
+    lm_calls: Annotated[int, Field(ge=0)] | None = None
+    tokens: Annotated[int, Field(ge=0)] | None = None
+    cost_usd: Annotated[float, Field(ge=0)] | None = None
+    seconds: Annotated[float, Field(ge=0)] | None = None
+
+
+class TraceArgs(Args):
+    """The envelope's `trace`, when it is a map."""
+
+    traceparent: Annotated[str, Field(max_length=256)]
+
+
+class Desk:
+    """Checks requests and calls their commands. The loop's thread only."""
+
+    def __init__(self) -> None:
+        self.registry = Registry()
+
+    def scope_of(self, request: Request, services: Services) -> Scope:
+        """What `request` may use, from its envelope.
+
+        Raises:
+            InvalidArgs: a part of the envelope is wrong, with its path.
+            NotFound: `parent` names no host call in progress.
+            Unsupported: `stream`, which no command of this version has.
+        """
+        if request.parent is not None:
+            raise NotFound(
+                f"no host call {request.parent!r} is in progress", kind="call", id=request.parent
+            )
+        if request.stream:
+            raise Unsupported("stream: replies are not streamed in this version")
+        limits = services.limits()
+        now = time.monotonic()
+        allowed = request.deadline_ms
+        seconds = (limits.default_deadline_ms if allowed is None else allowed) / 1000
+        scope = Scope(
+            request_id=request.id,
+            tenant=request.tenant,
+            lms=self.registry.lms(request.tenant),
+            deadline=now + seconds,
+            started=now,
+        )
+        if request.budget is not None:
+            given = checked(BudgetArgs, request.budget, "budget")
+            scope.budget = Budget(given.lm_calls, given.tokens, given.cost_usd, given.seconds)
+            if given.seconds is not None:
+                scope.deadline = now + min(seconds, given.seconds)
+        if request.lm is not None:
+            scope.lm = parse_lm(request.lm, "lm")
+            if isinstance(scope.lm, LMSpec) and scope.lm.key is not None:
+                services.secrets.add(scope.lm.key)
+        if request.trace:
+            scope.keep_rows = True
+            if isinstance(request.trace, dict):
+                scope.traceparent = checked(TraceArgs, request.trace, "trace").traceparent
+        return scope
+
+    def run(self, request: Request, invocation: Invocation) -> Any:
+        """Call the command; the result is the answer, or `Work` that is left.
+
+        Raises:
+            UnknownCommand: with the nearest name.
+            InvalidArgs: every fault of the arguments.
+            BridgeError: whatever else the command finds wrong.
+        """
+        command = COMMANDS.get(request.command)
+        if command is None:
+            close = nearest(request.command, COMMANDS)
+            hint = f"did you mean {close!r}?" if close else f"known: {', '.join(COMMANDS)}"
+            raise UnknownCommand(f"no command {request.command[:100]!r}; {hint}", nearest=close)
+        return command.run(checked(command.args, request.args), invocation)

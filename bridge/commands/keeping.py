@@ -1,0 +1,110 @@
+"""`get`, `list`, `delete`, `export`, `import`: the registry as data."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from bridge.commands.command import Command, Invocation
+from bridge.commands.creating import hide_keys
+from bridge.registry import MOST_SPECS
+from bridge.specs.checking import Args
+from bridge.specs.modules import HostId, parse_module
+from bridge.specs.programs import parse_program
+
+__all__ = ["COMMANDS"]
+
+Kind = Literal["module", "program"]
+
+
+class GetArgs(Args):
+    """Arguments of `get`."""
+
+    kind: Kind
+    id: HostId
+
+
+class ListArgs(Args):
+    """Arguments of `list`."""
+
+    kind: Annotated[Kind | None, Field(description="both kinds when left out")] = None
+
+
+class DeleteArgs(Args):
+    """Arguments of `delete`."""
+
+    kind: Kind
+    id: HostId
+
+
+class ExportArgs(Args):
+    """Arguments of `export`; everything when both are left out."""
+
+    modules: list[HostId] | None = None
+    programs: Annotated[list[HostId] | None, Field(description="with the modules they need")] = None
+
+
+class ImportArgs(Args):
+    """Arguments of `import`: what `export` gave."""
+
+    modules: Annotated[list[Any], Field(default_factory=list, max_length=MOST_SPECS)]
+    programs: Annotated[list[Any], Field(default_factory=list, max_length=MOST_SPECS)]
+
+
+def get(args: GetArgs, invocation: Invocation) -> dict[str, Any]:
+    """Give a spec back, learned state and version included."""
+    registry = invocation.services.registry
+    spec = registry.module(args.id) if args.kind == "module" else registry.program(args.id)
+    return {"kind": args.kind, "version": registry.version(spec), **spec.to_wire()}
+
+
+def list_(args: ListArgs, invocation: Invocation) -> dict[str, Any]:
+    """List modules and programs: id, version, and type or module names."""
+    registry = invocation.services.registry
+    result: dict[str, Any] = {}
+    if args.kind in (None, "module"):
+        result["modules"] = [
+            {"id": spec.id, "type": spec.type, "version": spec.version}
+            for spec in registry.modules()
+        ]
+    if args.kind in (None, "program"):
+        result["programs"] = [
+            {
+                "id": spec.id,
+                "modules": [ref.name for ref in spec.modules],
+                "version": registry.version(spec),
+            }
+            for spec in registry.programs()
+        ]
+    return result
+
+
+def delete(args: DeleteArgs, invocation: Invocation) -> dict[str, Any]:
+    """Forget a spec; requests in flight finish on it."""
+    invocation.services.registry.delete(args.kind, args.id)
+    return {"deleted": True, "kind": args.kind, "id": args.id}
+
+
+def export(args: ExportArgs, invocation: Invocation) -> dict[str, Any]:
+    """Give specs as data that `import` takes, in this process or a fresh one."""
+    return invocation.services.registry.export(args.modules, args.programs)
+
+
+def import_(args: ImportArgs, invocation: Invocation) -> dict[str, Any]:
+    """Put exported specs in; all of them, or none when one is wrong."""
+    modules = [parse_module(item, f"modules[{i}]") for i, item in enumerate(args.modules)]
+    programs = [parse_program(item, f"programs[{i}]") for i, item in enumerate(args.programs)]
+    given = [module for program in programs for module in program.given]
+    hide_keys([*modules, *given], invocation)
+    invocation.services.registry.restore(modules, programs)
+    return {"modules": len(args.modules), "programs": len(args.programs)}
+
+
+COMMANDS = (
+    Command("get", GetArgs, get),
+    Command("list", ListArgs, list_),
+    Command("delete", DeleteArgs, delete),
+    Command("export", ExportArgs, export),
+    Command("import", ImportArgs, import_),
+)

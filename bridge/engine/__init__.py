@@ -1,0 +1,1 @@
+"""The mapping to DSPy. Only this package imports dspy, and nothing imports it before `ready`."""

@@ -1,0 +1,1 @@
+"""Language models as DSPy engines: one road out per provider, one meter around them all."""

@@ -1,0 +1,93 @@
+"""`dspy.LM` with a short way for what almost every call is: text messages and plain options.
+
+DSPy reads the adapter's messages as an OpenAI request body, checks it key by key, and builds the
+same `Request` that is built here directly; that reading is a quarter of a call. Whatever is not
+plain text (media, tools, response formats, streams, several answers) takes DSPy's own way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dspy
+from dspy.clients.errors import error_boundary
+from dspy.dsp.utils.settings import settings
+from dspy.lm15 import Config, Message, Request, TextPart
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["BridgeLM", "text_request"]
+
+_OPTIONS = frozenset(
+    {
+        "temperature",
+        "max_tokens",
+        "max_completion_tokens",
+        "top_p",
+        "stop",
+        "seed",
+        "presence_penalty",
+        "frequency_penalty",
+    }
+)
+
+_SPOKEN = {"user": Message.user, "assistant": Message.assistant}
+
+
+class BridgeLM(dspy.LM):  # type: ignore[misc]
+    """An LM whose engine is a `Meter`."""
+
+    def __call__(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> list[Any]:
+        """One answer as a list, as `dspy.LM` gives it."""
+        if messages is not None and prompt is None and settings.send_stream is None:
+            request = text_request(self.model, messages, {**self.kwargs, **kwargs})
+            if request is not None:
+                return self._complete(request)
+        answer: list[Any] = super().__call__(prompt, messages=messages, **kwargs)
+        return answer
+
+    def _complete(self, request: Request) -> list[Any]:
+        with error_boundary(self.model, unexpected=True):
+            response = self._engine_spec.complete(request)
+        parts = response.message.parts
+        if all(type(part) is TextPart for part in parts):
+            return ["".join(part.text for part in parts)]
+        from dspy.clients.call_result import CallResult  # noqa: PLC0415 - rarely needed
+
+        outputs: list[Any] = CallResult.native(response).outputs
+        return outputs
+
+
+def text_request(
+    model: str, messages: Sequence[dict[str, Any]], options: dict[str, Any]
+) -> Request | None:
+    """The request that DSPy would build from these; None where that is DSPy's business.
+
+    Args:
+        model: the LM's model string.
+        messages: OpenAI-style ``{role, content}``; a system message only as the first.
+        options: the LM's own and the call's, None meaning unset.
+    """
+    config = {}
+    for name, value in options.items():
+        if value is None or name == "rollout_id":
+            continue
+        if name not in _OPTIONS:
+            return None
+        config["max_tokens" if name == "max_completion_tokens" else name] = value
+    system = None
+    spoken = []
+    for index, message in enumerate(messages):
+        content, role = message.get("content"), message.get("role")
+        if type(content) is not str or len(message) != 2:
+            return None
+        if role == "system" and index == 0:
+            system = content
+        elif role in _SPOKEN:
+            spoken.append(_SPOKEN[role](content))
+        else:
+            return None
+    if not spoken:
+        return None
+    return Request(model, tuple(spoken), system=system, config=Config(**config))

@@ -1,0 +1,197 @@
+"""Programs as DSPy modules: the named modules in `parts`, the steps as `forward`.
+
+Being a real `dspy.Module`, a program has named predictors (`parts['answer'].inner.predict`) that
+optimizers find, and traces that they read. Modules are kept by name in a map because a host may
+call one `batch` or `forward`, which are DSPy's own attributes.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import ContextVar, copy_context
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import dspy
+
+from bridge.engine.conversion import plain, plain_fields
+from bridge.engine.modules import build_module
+from bridge.engine.signatures import FieldReader
+from bridge.engine.steps import run_steps
+from bridge.registry import ModuleRunnable, ProgramRunnable, Runnable
+from bridge.scope import ModuleCall, Scope, current_module, current_scope
+from bridge.specs.checking import nearest
+from protocol.errors import BridgeError, InvalidArgs, ProgramError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from bridge.specs.modules import ModuleSpec
+
+__all__ = ["HostModule", "HostProgram", "build"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+MOST_PARALLEL = 8
+"""Items of one parallel `each` at once; a program is one request among many."""
+
+_is_parallel: ContextVar[bool] = ContextVar("is_parallel", default=False)
+
+
+class HostModule(dspy.Module):  # type: ignore[misc]
+    """A host's module: inputs checked, its own LM in force, its calls under its id."""
+
+    def __init__(self, spec: ModuleSpec, choose_lm: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.inner = build_module(spec)
+        self._spec = spec
+        self._reader = FieldReader(spec.signature.inputs)
+        self._choose_lm = choose_lm
+
+    def read(self, inputs: Mapping[str, Any], path: str, scope: Scope) -> dict[str, Any]:
+        """`inputs` validated and coerced; raise InvalidArgs."""
+        return self._reader.read(inputs, path, scope)
+
+    def forward(self, **inputs: Any) -> Any:
+        """One prediction from inputs that have been read."""
+        return self.run(inputs)
+
+    def run(self, inputs: dict[str, Any], path: str = "inputs") -> Any:  # noqa: ARG002
+        """`forward` for callers outside DSPy, without the layer that `Module.__call__` adds."""
+        call = ModuleCall(str(self._spec.id), {name: plain(item) for name, item in inputs.items()})
+        # Over the module's own options, which DSPy puts over the LM's.
+        options = current_scope.get().options
+        given = {**inputs, "config": options} if options else inputs
+        token = current_module.set(call)
+        try:
+            if self._spec.lm is None and (dspy.settings.lm is not None or not self._spec.asks_lm):
+                prediction = self.inner(**given)
+            else:
+                with dspy.context(lm=self._choose_lm(self._spec.lm)):
+                    prediction = self.inner(**given)
+        finally:
+            current_module.reset(token)
+        call.outputs = plain_fields(prediction)
+        return prediction
+
+
+class HostProgram(dspy.Module):  # type: ignore[misc]
+    """A host's program over its modules."""
+
+    def __init__(self, runnable: ProgramRunnable, parts: Mapping[str, dspy.Module]) -> None:
+        super().__init__()
+        self._wiring = runnable.wiring
+        self.parts = dict(parts)
+
+    def read(self, inputs: Mapping[str, Any], path: str, scope: Scope) -> dict[str, Any]:  # noqa: ARG002
+        """`inputs` checked by name; each module checks the values when they reach it."""
+        wanted = self._wiring.shape.inputs
+        faults: list[dict[str, Any]] = [
+            {"path": f"{path}.{name}", "message": "is missing"}
+            for name, required in wanted.items()
+            if required and name not in inputs
+        ]
+        for name in inputs:
+            if name not in wanted:
+                close = nearest(name, wanted)
+                hint = f"did you mean {close!r}?" if close else f"known: {', '.join(wanted)}"
+                fault = {"path": f"{path}.{name}", "message": f"unknown input; {hint}"}
+                faults.append({**fault, "nearest": close} if close else fault)
+        if faults:
+            raise InvalidArgs.of(faults)
+        return dict(inputs)
+
+    def forward(self, **inputs: Any) -> Any:
+        """Run the steps."""
+        return self.run(inputs)
+
+    def run(self, inputs: dict[str, Any], path: str = "inputs") -> Any:
+        """`forward` for callers outside DSPy; `path` is where the inputs stood."""
+
+        def call(name: str, given: dict[str, Any]) -> Mapping[str, Any]:
+            part = self.parts[name]
+            try:
+                return plain_fields(part.run(part.read(given, name, current_scope.get()), name))
+            except InvalidArgs as error:
+                raise _blamed(
+                    error,
+                    name,
+                    {field: path for field, value in given.items() if value is inputs.get(field)},
+                ) from None
+
+        outputs = run_steps(
+            self._wiring.steps,
+            inputs,
+            call,
+            modules=self._wiring.modules,
+            parallel_map=_parallel_map,
+            checkpoint=current_scope.get().check,
+        )
+        return dspy.Prediction(outputs)
+
+
+def _blamed(error: InvalidArgs, module: str, theirs: Mapping[str, str]) -> BridgeError:
+    """Whose value a module refused: the request's (`theirs`: its fields' path), or the program's.
+
+    What else is wrong with the request stays as it is.
+    """
+    faults = error.details["faults"]
+    if not all(fault["path"].startswith(f"{module}.") for fault in faults):
+        return error
+    moved = []
+    for fault in faults:
+        tail = fault["path"].removeprefix(f"{module}.")
+        path = theirs.get(tail.partition(".")[0].partition("[")[0])
+        if path is not None:
+            moved.append({**fault, "path": f"{path}.{tail}"})
+    if moved:
+        return InvalidArgs.of(moved)
+    return ProgramError(
+        f"module {module!r} does not take what the program gives it: {error.message}",
+        module=module,
+        faults=faults,
+    )
+
+
+def _parallel_map(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """``work`` over the items, at most `MOST_PARALLEL` at once; results in order.
+
+    The first failure (in order) is raised once those that had begun have ended; the rest are not
+    begun. A stopped request ends its waits by itself, so nothing here waits for long then.
+    """
+    if len(items) <= 1 or _is_parallel.get():
+        # Within one of many threads already: threads within threads would multiply.
+        return [work(item) for item in items]
+    failed = False
+
+    def one(item: T) -> tuple[R, list[Any]] | None:
+        nonlocal failed
+        if failed:
+            return None
+        try:
+            _is_parallel.set(True)
+            with dspy.context(trace=[]):
+                return work(item), dspy.settings.trace
+        except BaseException:
+            failed = True
+            raise
+
+    with ThreadPoolExecutor(min(MOST_PARALLEL, len(items)), "each") as pool:
+        futures = [pool.submit(copy_context().run, one, item) for item in items]
+        wait(futures)
+    done = [future.result() for future in futures]
+    results = []
+    for pair in done:
+        assert pair is not None, "no item failed, so none was left out"  # noqa: S101
+        results.append(pair[0])
+        if dspy.settings.trace is not None:
+            dspy.settings.trace.extend(pair[1])
+    return results
+
+
+def build(runnable: Runnable, choose_lm: Callable[[Any], Any]) -> HostModule | HostProgram:
+    """The DSPy module of what a request runs."""
+    if isinstance(runnable, ModuleRunnable):
+        return HostModule(runnable.spec, choose_lm)
+    parts = {name: build(part, choose_lm) for name, part in runnable.parts.items()}
+    return HostProgram(runnable, parts)

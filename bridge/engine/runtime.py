@@ -1,0 +1,294 @@
+"""The engine: what commands ask of DSPy, on a worker's thread, under one request's scope.
+
+Every call runs synchronously under `dspy.context`; nothing here configures DSPy globally. Built
+objects are kept by version, LMs by what they are.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+import dspy
+from dspy.lm15 import Config, Message, Request
+
+from bridge.engine.adapters import ADAPTERS, TwoStepAdapter
+from bridge.engine.conversion import plain_fields
+from bridge.engine.failures import explain
+from bridge.engine.lms.cache import CacheSettings, ResponseCache
+from bridge.engine.lms.lm import BridgeLM
+from bridge.engine.lms.meter import Meter
+from bridge.engine.lms.providers import backend_for
+from bridge.engine.programs import HostModule, HostProgram, build
+from bridge.engine.tokens import count_tokens
+from bridge.scope import Scope, Stopped, current_scope
+from bridge.settings import AdapterChoice
+from bridge.turnstile import turnstile
+from protocol.errors import BridgeError, Internal, InvalidArgs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from bridge.ledger import Ledger
+    from bridge.registry import Runnable
+    from bridge.settings import Limits
+    from bridge.specs.lms import LMSpec
+
+__all__ = ["Engine"]
+
+MOST_LMS = 256
+"""LMs kept open, connections and all; the least recently used is closed."""
+
+
+class Engine:
+    """Real DSPy behind plain values. Any worker's thread."""
+
+    def __init__(self, ledger: Ledger, limits: Limits) -> None:
+        self._ledger = ledger
+        self._limits = limits
+        self._cache = ResponseCache(limits.cache_bytes)
+        self._lock = threading.Lock()
+        self._built: OrderedDict[str, HostModule | HostProgram] = OrderedDict()
+        self._lms: OrderedDict[LMSpec, dspy.LM] = OrderedDict()
+        self._adapters = {name: make() for name, make in ADAPTERS.items()}
+        # DSPy's own log repeats what our errors and warnings say, prompt and all.
+        logging.getLogger("dspy").setLevel(logging.ERROR)
+
+    def explain(self, error: BaseException) -> BridgeError | None:
+        """The wire's error for one of DSPy's."""
+        return explain(error)
+
+    def set_cache(self, settings: Mapping[str, Any]) -> None:
+        """Switch the response cache; `settings` as `configure` has them."""
+        if settings:
+            self._cache.settings = CacheSettings(**settings)
+            if not self._cache.settings.enabled:
+                self._cache.clear()
+
+    # Modules and programs
+
+    def call(
+        self, runnable: Runnable, inputs: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Output fields by name. Raises InvalidArgs, DSPy's errors, or Stopped."""
+        module = self.built(runnable)
+        scope = current_scope.get()
+        read = module.read(inputs, "inputs", scope)
+        scope.options = options
+        with self._context(scope):
+            return plain_fields(module.run(read))
+
+    def batch(
+        self,
+        runnable: Runnable,
+        rows: Sequence[Mapping[str, Any]],
+        options: Mapping[str, Any],
+        *,
+        max_concurrency: int,
+        max_errors: int | None,
+    ) -> dict[str, Any]:
+        """``{rows: [{index, outputs, error}], total, errors}`` in order.
+
+        Once more than `max_errors` rows have failed, the rows not begun get the error `cancelled`.
+        """
+        scope = current_scope.get()
+        scope.options = options
+        with self._context(scope):
+            results = _in_parallel(
+                lambda row: self._row(runnable, *row),
+                list(enumerate(rows)),
+                max_concurrency,
+                max_errors,
+            )
+        errors = sum(1 for row in results if row["error"] is not None)
+        for index, row in enumerate(results):
+            row["index"] = index
+        return {"rows": results, "total": len(results), "errors": errors}
+
+    def _row(self, runnable: Runnable, index: int, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        module = self.built(runnable)
+        path = f"inputs[{index}]"
+        read = module.read(inputs, path, current_scope.get())
+        # A trace of its own: DSPy's modules look back at the last entries of it.
+        with dspy.context(trace=[]):
+            return plain_fields(module.run(read, path))
+
+    def built(self, runnable: Runnable) -> HostModule | HostProgram:
+        """The DSPy module of `runnable`, built once a version."""
+        key = f"{type(runnable).__name__}:{runnable.spec.id}:{runnable.version}"
+        with self._lock:
+            found = self._built.get(key)
+            if found is not None:
+                self._built.move_to_end(key)
+                return found
+        built = build(runnable, lambda ref: self._lm(current_scope.get(), ref))
+        with self._lock:
+            self._built[key] = built
+            while len(self._built) > self._limits.built_programs:
+                self._built.popitem(last=False)
+        return built
+
+    # The LM alone
+
+    def generate(
+        self, lm: LMSpec | str | None, messages: Sequence[Mapping[str, str]], options: Any
+    ) -> dict[str, Any]:
+        """``{text, finish_reason, model, usage, cost}``."""
+        scope = current_scope.get()
+        meter = self._lm(scope, lm).engine
+        begun = {name: used.cost or 0.0 for name, used in scope.usage.items()}
+        response = meter.complete(_request(meter.spec, messages, options))
+        used = response.usage
+        spent = scope.usage[meter.spec.name].cost
+        return {
+            "text": response.text or "",
+            "finish_reason": response.finish_reason,
+            "model": meter.spec.name,
+            "usage": {
+                "input_tokens": used.input_tokens or 0,
+                "output_tokens": used.output_tokens or 0,
+            },
+            "cost": None if spent is None else spent - begun.get(meter.spec.name, 0.0),
+        }
+
+    def generate_batch(
+        self, lm: LMSpec | str | None, prompts: Sequence[str], options: Any, max_concurrency: int
+    ) -> dict[str, Any]:
+        """``{texts, rows: [{index, text, error}]}``; a failed row's text is null."""
+        results = _in_parallel(
+            lambda prompt: self.generate(lm, [{"role": "user", "content": prompt}], options),
+            prompts,
+            max_concurrency,
+            None,
+        )
+        rows = [
+            {
+                "index": index,
+                "text": row["outputs"]["text"] if row["outputs"] is not None else None,
+                "error": row["error"],
+            }
+            for index, row in enumerate(results)
+        ]
+        return {"texts": [row["text"] for row in rows], "rows": rows}
+
+    def count_tokens(
+        self, lm: LMSpec | str | None, messages: list[dict[str, str]]
+    ) -> dict[str, Any]:
+        """``{tokens, exact, tokenizer}``."""
+        scope = current_scope.get()
+        return count_tokens(scope.lms.resolve(_choice(scope, lm)), messages)
+
+    # What a request runs under
+
+    def _context(self, scope: Scope) -> Any:
+        """One request's DSPy settings: its LM and adapter, a trace of its own, no histories."""
+        return dspy.context(
+            lm=self._lm(scope, None, optional=True),
+            adapter=self._adapter(scope),
+            trace=[],
+            disable_history=True,
+            warn_on_type_mismatch=False,
+            callbacks=[],
+        )
+
+    def _lm(self, scope: Scope, ref: LMSpec | str | None, *, optional: bool = False) -> Any:
+        """The LM in force: the request's own, else `ref`, else the default."""
+        chosen = _choice(scope, ref)
+        if chosen is None and optional and scope.lms.default is None:
+            return None
+        return self._opened(scope.lms.resolve(chosen))
+
+    def _opened(self, spec: LMSpec) -> dspy.LM:
+        """The LM of `spec`, opened once."""
+        with self._lock:
+            found = self._lms.get(spec)
+            if found is not None:
+                self._lms.move_to_end(spec)
+                return found
+        made = self._open(spec)
+        with self._lock:
+            kept = self._lms.setdefault(spec, made)
+            while len(self._lms) > MOST_LMS:
+                _, dropped = self._lms.popitem(last=False)
+                dropped.engine.close()
+        return kept
+
+    def _open(self, spec: LMSpec) -> dspy.LM:
+        meter = Meter(spec, backend_for(spec, self._limits.max_lm_reply), self._cache, self._ledger)
+        # Retries and caching are the meter's; DSPy's own would hide them from the budget.
+        return BridgeLM(spec.name, engine=meter, cache=False, num_retries=0, **spec.options())
+
+    def _adapter(self, scope: Scope) -> Any:
+        choice: AdapterChoice = scope.adapter or AdapterChoice()
+        if choice.name != "two_step":
+            return self._adapters[choice.name]
+        # The request's own LM answers; the extraction stays with the LM that was chosen for it.
+        return TwoStepAdapter(self._opened(scope.lms.resolve(choice.extraction_lm)))
+
+
+def _choice(scope: Scope, ref: LMSpec | str | None) -> LMSpec | str | None:
+    return scope.lm if scope.lm is not None else ref
+
+
+def _request(spec: LMSpec, messages: Sequence[Mapping[str, str]], options: Any) -> Request:
+    merged = {**spec.options(), **options}
+    if "stop" in merged:
+        merged["stop"] = tuple(merged["stop"])
+    system = "\n\n".join(m["content"] for m in messages if m["role"] == "system") or None
+    spoken = tuple(
+        Message.user(m["content"]) if m["role"] == "user" else Message.assistant(m["content"])
+        for m in messages
+        if m["role"] != "system"
+    )
+    try:
+        return Request(spec.name, spoken, system=system, config=Config(**merged))
+    except (TypeError, ValueError) as error:
+        raise InvalidArgs.at("messages", str(error)) from None
+
+
+def _in_parallel(
+    work: Callable[[Any], dict[str, Any]],
+    items: Sequence[Any],
+    max_concurrency: int,
+    max_errors: int | None,
+) -> list[dict[str, Any]]:
+    """``{outputs, error}`` for each item, in order; raises Stopped when the request is."""
+    scope = current_scope.get()
+    failed = 0
+    lock = threading.Lock()
+
+    def one(item: Any) -> dict[str, Any]:
+        nonlocal failed
+        scope.check()
+        if max_errors is not None and failed > max_errors:
+            return {"outputs": None, "error": _not_begun(max_errors)}
+        try:
+            with turnstile.inside():
+                return {"outputs": work(item), "error": None}
+        except Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001 - a row's failure is the row's answer
+            with lock:
+                failed += 1
+            found = explain(error) or Internal(f"{type(error).__name__} in this row")
+            return {"outputs": None, "error": found.to_wire()}
+
+    if max_concurrency == 1 or len(items) <= 1:
+        return [one(item) for item in items]
+    with ThreadPoolExecutor(max_concurrency, thread_name_prefix="batch") as pool:
+        futures: list[Future[dict[str, Any]]] = [
+            pool.submit(copy_context().run, one, item) for item in items
+        ]
+        with turnstile.outside():
+            wait(futures)
+    return [future.result() for future in futures]
+
+
+def _not_begun(max_errors: int) -> dict[str, Any]:
+    from protocol.errors import Cancelled  # noqa: PLC0415
+
+    return Cancelled(f"not begun: more than {max_errors} rows failed").to_wire()

@@ -1,0 +1,322 @@
+"""The specs that the host has sent, and the LMs it has configured.
+
+Only the loop's thread changes it, in order of arrival. Whoever runs a request holds a `Runnable`
+or an `LMTable` taken when the request arrived: those never change, so a request that is in flight
+finishes on what it started with. Everything here is a cache: the host can send it all again.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bridge.specs.lms import LMSpec, LMTable
+from bridge.specs.modules import CustomConfig, ModuleSpec
+from bridge.specs.programs import ProgramSpec, Wiring, wire_up
+from bridge.specs.version import version_of
+from protocol.errors import Busy, InvalidArgs, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from bridge.specs.modules import HostId
+    from bridge.specs.steps import ModuleShape
+
+__all__ = ["ModuleRunnable", "ProgramRunnable", "Registry", "Runnable"]
+
+MOST_SPECS = 100_000
+"""Modules and programs together; at about 2 KiB each, the bound of a forgetful host."""
+
+MOST_NESTED = 16
+"""Programs inside custom modules inside programs."""
+
+MOST_PARTS = 2_000
+"""Modules of a program, those of the programs within it included; each is built on its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleRunnable:
+    """A module as it was when the request arrived."""
+
+    spec: ModuleSpec
+
+    @property
+    def version(self) -> str:
+        """The module's version."""
+        return self.spec.version
+
+    @property
+    def shape(self) -> ModuleShape:
+        """What wiring needs to know of it."""
+        return self.spec.shape()
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramRunnable:
+    """A program with all that it calls, as it was when the request arrived.
+
+    `version` changes with the program's own spec and with every module's.
+    """
+
+    spec: ProgramSpec
+    wiring: Wiring
+    parts: Mapping[str, Runnable]
+    version: str = field(default="")
+
+    @property
+    def shape(self) -> ModuleShape:
+        """What wiring needs to know of it."""
+        return self.wiring.shape
+
+
+Runnable = ModuleRunnable | ProgramRunnable
+
+
+class _Resolution:
+    """One walk from a spec down to all that it calls, among these specs; it always ends."""
+
+    def __init__(
+        self, modules: Mapping[str, ModuleSpec], programs: Mapping[str, ProgramSpec]
+    ) -> None:
+        self._modules = modules
+        self._programs = programs
+        self._open: list[str] = []
+        self._parts = 0
+
+    def module(self, spec: ModuleSpec, path: str) -> Runnable:
+        """The module with what it calls; raise NotFound, InvalidArgs."""
+        self._parts += 1
+        if self._parts > MOST_PARTS:
+            raise InvalidArgs.at(path, f"more than {MOST_PARTS} modules, nested ones included")
+        if not isinstance(spec.config, CustomConfig):
+            return ModuleRunnable(spec)
+        program = self._programs.get(str(spec.config.program))
+        if program is None:
+            raise _unknown("program", spec.config.program)
+        key = str(program.id)
+        if key in self._open:
+            circle = " -> ".join([*self._open[self._open.index(key) :], key])
+            raise InvalidArgs.at(path, f"a program may not call itself: {circle}")
+        if len(self._open) >= MOST_NESTED:
+            raise InvalidArgs.at(path, f"programs are nested deeper than {MOST_NESTED}")
+        return self.program(program, f"{path}.")
+
+    def program(self, spec: ProgramSpec, path: str) -> ProgramRunnable:
+        """The program with what it calls; raise NotFound, InvalidArgs. `path` ends in a dot."""
+        self._open.append(str(spec.id))
+        parts = {
+            ref.name: self.module(self._referred(ref.id), f"{path}modules[{index}]")
+            for index, ref in enumerate(spec.modules)
+        }
+        self._open.pop()
+        wiring = wire_up(spec, {name: part.shape for name, part in parts.items()}, path)
+        version = version_of([spec.version, *((n, p.version) for n, p in parts.items())])
+        return ProgramRunnable(spec, wiring, parts, version)
+
+    def _referred(self, module_id: HostId) -> ModuleSpec:
+        spec = self._modules.get(str(module_id))
+        if spec is None:
+            raise _unknown("module", module_id)
+        return spec
+
+
+class Registry:
+    """Modules, programs and LMs by the host's ids."""
+
+    def __init__(self) -> None:
+        self._modules: dict[str, ModuleSpec] = {}
+        self._programs: dict[str, ProgramSpec] = {}
+        self._lms: dict[str | None, LMTable] = {}
+        self._runnables: dict[tuple[str, str], Runnable] = {}
+
+    # LMs
+
+    def configure(
+        self, tenant: str | None, default: LMSpec | None, named: Mapping[str, LMSpec]
+    ) -> None:
+        """Put LMs over the ones of `tenant`."""
+        if len(self._lms) >= MOST_SPECS and tenant not in self._lms:
+            raise Busy(f"{MOST_SPECS} tenants have LMs of their own already")
+        self._lms[tenant] = self._lms.get(tenant, LMTable()).merged(default, named)
+
+    def lms(self, tenant: str | None) -> LMTable:
+        """The LMs that `tenant` sees: its own over those configured for nobody in particular."""
+        shared = self._lms.get(None, LMTable())
+        own = self._lms.get(tenant) if tenant is not None else None
+        return shared if own is None else shared.merged(own.default, own.named)
+
+    # Specs
+
+    def put_module(self, spec: ModuleSpec, path: str = "") -> None:
+        """Add or replace a module.
+
+        Raises:
+            NotFound: the program that a custom module names is not here.
+            InvalidArgs: a custom module would make its program call itself.
+        """
+        modules = ChainMap({str(spec.id): spec}, self._modules)
+        _Resolution(modules, self._programs).module(spec, f"{path}config.program")
+        self._put(self._modules, str(spec.id), spec)
+
+    def put_program(self, spec: ProgramSpec, path: str = "") -> ProgramRunnable:
+        """Add or replace a program and the modules that came whole with it.
+
+        Raises:
+            NotFound: a module reference has no spec here.
+            InvalidArgs: the wiring does not hold together, or the program calls itself.
+        """
+        given = {str(module.id): module for module in spec.given}
+        modules = ChainMap(given, self._modules)
+        programs = ChainMap({str(spec.id): spec}, self._programs)
+        found = _Resolution(modules, programs).program(spec, path)
+        for module in spec.given:
+            self._put(self._modules, str(module.id), module)
+        self._put(self._programs, str(spec.id), spec)
+        return found
+
+    def _put(self, where: dict[str, Any], key: str, spec: Any) -> None:
+        if key not in where and len(self._modules) + len(self._programs) >= MOST_SPECS:
+            raise Busy(f"the registry holds {MOST_SPECS} specs; delete some first")
+        where[key] = spec
+        self._runnables.clear()
+
+    def module(self, module_id: str | int) -> ModuleSpec:
+        """The module of this id; raise NotFound with ``need: "spec"``."""
+        spec = self._modules.get(str(module_id))
+        if spec is None:
+            raise _unknown("module", module_id)
+        return spec
+
+    def program(self, program_id: str | int) -> ProgramSpec:
+        """The program of this id; raise NotFound with ``need: "spec"``."""
+        spec = self._programs.get(str(program_id))
+        if spec is None:
+            raise _unknown("program", program_id)
+        return spec
+
+    def delete(self, kind: str, key: str | int) -> None:
+        """Forget a module or a program; raise NotFound."""
+        where = self._modules if kind == "module" else self._programs
+        if str(key) not in where:
+            raise _unknown(kind, key)
+        del where[str(key)]
+        self._runnables.clear()
+
+    def modules(self) -> list[ModuleSpec]:
+        """Every module, in order of creation."""
+        return list(self._modules.values())
+
+    def programs(self) -> list[ProgramSpec]:
+        """Every program, in order of creation."""
+        return list(self._programs.values())
+
+    # What runs
+
+    def runnable(self, kind: str, key: str | int) -> Runnable:
+        """The module or program with all that it calls, as of now.
+
+        Raises:
+            NotFound: it is not here, or something that it calls is not.
+            InvalidArgs: a module was replaced by one that does not fit its program.
+        """
+        found = self._runnables.get((kind, str(key)))
+        if found is None:
+            resolution = _Resolution(self._modules, self._programs)
+            if kind == "module":
+                found = resolution.module(self.module(key), "module_id")
+            else:
+                found = resolution.program(self.program(key), "")
+            self._runnables[kind, str(key)] = found
+        return found
+
+    def version(self, spec: ModuleSpec | ProgramSpec) -> str:
+        """The version of a spec that is here; of a program, with its modules'."""
+        if isinstance(spec, ModuleSpec):
+            return spec.version
+        try:
+            return self.runnable("program", spec.id).version
+        except (NotFound, InvalidArgs):
+            # A module is gone, or was replaced by one that does not fit: nothing runs as it is.
+            return spec.version
+
+    # Data in and out
+
+    def export(
+        self, modules: Sequence[HostId] | None, programs: Sequence[HostId] | None
+    ) -> dict[str, Any]:
+        """The registry, or the named part of it with all that it calls, as data."""
+        chosen_modules, chosen_programs = self._modules, self._programs
+        if modules is not None or programs is not None:
+            chosen_modules, chosen_programs = self._with_all_called(
+                [self.module(key) for key in modules or ()],
+                [self.program(key) for key in programs or ()],
+            )
+        return {
+            "modules": [m.to_wire() for key, m in self._modules.items() if key in chosen_modules],
+            "programs": [
+                p.to_wire() for key, p in self._programs.items() if key in chosen_programs
+            ],
+        }
+
+    def _with_all_called(
+        self, modules: list[ModuleSpec], programs: list[ProgramSpec]
+    ) -> tuple[dict[str, ModuleSpec], dict[str, ProgramSpec]]:
+        found: tuple[dict[str, ModuleSpec], dict[str, ProgramSpec]] = ({}, {})
+        waiting: list[ModuleSpec | ProgramSpec] = [*modules, *programs]
+        while waiting:
+            spec = waiting.pop()
+            if isinstance(spec, ModuleSpec):
+                if str(spec.id) not in found[0]:
+                    found[0][str(spec.id)] = spec
+                    if isinstance(spec.config, CustomConfig):
+                        waiting.append(self.program(spec.config.program))
+            elif str(spec.id) not in found[1]:
+                found[1][str(spec.id)] = spec
+                waiting += [self.module(ref.id) for ref in spec.modules]
+        return found
+
+    def restore(self, modules: Iterable[ModuleSpec], programs: Iterable[ProgramSpec]) -> None:
+        """Put back what `export` gave: everything is checked before anything is put.
+
+        Raises:
+            NotFound: something names what is neither in the data nor here.
+            InvalidArgs: a program does not hold together, with its place in the data.
+        """
+        trial = Registry()
+        trial._modules, trial._programs = dict(self._modules), dict(self._programs)
+        placed = [(spec, f"modules[{index}].") for index, spec in enumerate(modules)]
+        simple = [pair for pair in placed if not isinstance(pair[0].config, CustomConfig)]
+        custom = [pair for pair in placed if isinstance(pair[0].config, CustomConfig)]
+        for module, path in simple:
+            trial.put_module(module, path)
+        placed_programs = [(spec, f"programs[{index}].") for index, spec in enumerate(programs)]
+        _put_in_order(trial, [*placed_programs, *custom])
+        self._modules, self._programs = trial._modules, trial._programs
+        self._runnables.clear()
+
+
+def _put_in_order(
+    registry: Registry, specs: Sequence[tuple[ProgramSpec | ModuleSpec, str]]
+) -> None:
+    """Programs and custom modules name each other: put what can be put until all are in."""
+    waiting = list(specs)
+    while waiting:
+        left: list[tuple[ProgramSpec | ModuleSpec, str]] = []
+        fault: NotFound | None = None
+        for spec, path in waiting:
+            try:
+                if isinstance(spec, ModuleSpec):
+                    registry.put_module(spec, path)
+                else:
+                    registry.put_program(spec, path)
+            except NotFound as error:
+                fault = error
+                left.append((spec, path))
+        if len(left) == len(waiting) and fault is not None:
+            raise fault
+        waiting = left
+
+
+def _unknown(kind: str, key: str | int) -> NotFound:
+    return NotFound(f"no {kind} has the id {key!r}", kind=kind, id=key, need="spec")

@@ -1,0 +1,229 @@
+"""What one request may use, and what it has used.
+
+A scope is made when a request arrives and is current (`current_scope`) in every thread that works
+for it. Whoever is about to wait or to spend asks it first. `stop` may come from any thread; it
+breaks the waits that registered themselves and makes every later check raise `Stopped`, which is
+a BaseException because DSPy swallows ordinary ones.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bridge.turnstile import turnstile
+from protocol.errors import BridgeError, BudgetExceeded, DeadlineExceeded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+__all__ = [
+    "Budget",
+    "ModuleCall",
+    "Scope",
+    "Stopped",
+    "Usage",
+    "current_attempt",
+    "current_module",
+    "current_scope",
+]
+
+
+class Stopped(BaseException):
+    """The request has been stopped; `error` is its answer."""
+
+    def __init__(self, error: BridgeError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a request may spend; None is no bound."""
+
+    lm_calls: int | None = None
+    tokens: int | None = None
+    cost_usd: float | None = None
+    seconds: float | None = None
+
+
+@dataclass(slots=True)
+class Usage:
+    """Calls, tokens and US dollars; `cost` stays None while no call had a known price."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+    cached_calls: int = 0
+
+    def add(self, other: Usage) -> None:
+        """Count `other` in."""
+        self.calls += other.calls
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+        self.cached_calls += other.cached_calls
+        if other.cost is not None:
+            self.cost = (self.cost or 0.0) + other.cost
+
+    def to_wire(self) -> dict[str, Any]:
+        """``{calls, input_tokens, output_tokens, cost, cached_calls}``."""
+        return {
+            "calls": self.calls,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cost": self.cost,
+            "cached_calls": self.cached_calls,
+        }
+
+
+@dataclass(slots=True)
+class ModuleCall:
+    """One call of a host's module, which history rows point to; outputs come when it returns."""
+
+    module_id: str | None
+    inputs: dict[str, Any]
+    outputs: dict[str, Any] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Scope:
+    """One request's limits and counters. Times are `time.monotonic` seconds."""
+
+    request_id: int | str | None = None
+    tenant: str | None = None
+    program_id: str | None = None
+    lm: Any = None
+    lms: Any = None
+    adapter: Any = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    traceparent: str | None = None
+    keep_rows: bool = False
+    deadline: float | None = None
+    budget: Budget = field(default_factory=Budget)
+    started: float = field(default_factory=time.monotonic)
+    usage: dict[str, Usage] = field(default_factory=dict)
+    rows: list[Any] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    _error: BridgeError | None = None
+    _calls: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _aborts: dict[int, Callable[[], None]] = field(default_factory=dict)
+    _wake: threading.Event | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._error is not None
+
+    def stop(self, error: BridgeError) -> None:
+        """End this request with `error`; only the first call counts. Any thread."""
+        with self._lock:
+            if self._error is not None:
+                return
+            self._error = error
+            aborts = list(self._aborts.values())
+            if self._wake is not None:
+                self._wake.set()
+        for abort in aborts:
+            abort()
+
+    def check(self) -> None:
+        """Raise Stopped if the request was stopped or its time is over."""
+        if self._error is None:
+            if self.deadline is None or time.monotonic() < self.deadline:
+                return
+            self.stop(self.out_of_time())
+        raise Stopped(self._error or DeadlineExceeded("the request was stopped"))
+
+    def out_of_time(self) -> BridgeError:
+        """The answer once `deadline` has passed: whichever of deadline and budget set it."""
+        bound, deadline = self.budget.seconds, self.deadline or self.started
+        if bound is not None and deadline >= self.started + bound:
+            return BudgetExceeded(
+                f"the budget of {bound:g} seconds is used up",
+                budget="seconds",
+                limit=bound,
+                used=time.monotonic() - self.started,
+            )
+        return DeadlineExceeded(f"not done within {1000 * (deadline - self.started):.0f} ms")
+
+    def remaining(self, at_most: float) -> float:
+        """Seconds that a wait may still take, never more than `at_most`."""
+        if self.deadline is None:
+            return at_most
+        return max(0.0, min(at_most, self.deadline - time.monotonic()))
+
+    @contextmanager
+    def abortable(self, abort: Callable[[], None]) -> Iterator[None]:
+        """While inside, `stop` calls `abort` (from its own thread) to break the wait."""
+        with self._lock:
+            key = id(abort)
+            if self._error is None:
+                self._aborts[key] = abort
+        try:
+            self.check()
+            yield
+        finally:
+            with self._lock:
+                self._aborts.pop(key, None)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, unless the request is stopped first (then raise Stopped)."""
+        with self._lock:
+            if self._wake is None:
+                self._wake = threading.Event()
+            wake = self._wake
+        self.check()
+        with turnstile.outside():
+            wake.wait(self.remaining(seconds))
+        self.check()
+
+    def spend_call(self) -> None:
+        """Ask for one LM call; raise Stopped if the budget has none left."""
+        self.check()
+        with self._lock:
+            fault = self._overspent()
+            if fault is None:
+                self._calls += 1
+                return
+        self.stop(fault)
+        raise Stopped(fault)
+
+    def _overspent(self) -> BudgetExceeded | None:
+        budget = self.budget
+        spent = {
+            "lm_calls": (self._calls, budget.lm_calls),
+            "tokens": (
+                sum(u.input_tokens + u.output_tokens for u in self.usage.values()),
+                budget.tokens,
+            ),
+            "cost_usd": (sum(u.cost or 0.0 for u in self.usage.values()), budget.cost_usd),
+            "seconds": (time.monotonic() - self.started, budget.seconds),
+        }
+        for name, (used, bound) in spent.items():
+            if bound is not None and used >= bound:
+                return BudgetExceeded(
+                    f"the budget of {bound} {name} is used up", budget=name, limit=bound, used=used
+                )
+        return None
+
+    def count(self, model: str, usage: Usage) -> None:
+        """Add one call's usage under the model's name."""
+        with self._lock:
+            self.usage.setdefault(model, Usage()).add(usage)
+
+    def warn(self, text: str) -> None:
+        """A note for `_meta.warnings`; at most 50, each once."""
+        if text not in self.warnings and len(self.warnings) < 50:
+            self.warnings.append(text)
+
+
+current_scope: ContextVar[Scope] = ContextVar("current_scope")
+current_module: ContextVar[ModuleCall | None] = ContextVar("current_module", default=None)
+current_attempt: ContextVar[int] = ContextVar("current_attempt", default=0)
+"""Which sample of one prompt is being taken: equal requests of two attempts are not one answer."""

@@ -1,0 +1,70 @@
+"""The last gate: a secret that came in never goes out.
+
+Secrets are collected where LMs are configured. Every frame and every log line passes `mask_bytes`
+or `mask_text` on its way out, so no other code has to remember to. A mask has the length of what
+it covers: a masked frame is still a whole frame in both codecs.
+"""
+
+from __future__ import annotations
+
+from json.encoder import encode_basestring, encode_basestring_ascii
+
+__all__ = ["SHORTEST_SECRET", "Secrets"]
+
+SHORTEST_SECRET = 8
+"""Shorter keys are placeholders (`x`, `none`, `ollama`): masking them would spoil honest text."""
+
+ESCAPES = (encode_basestring, encode_basestring_ascii)
+
+MOST_SECRETS = 10_000
+"""The keys of all tenants over a daemon's life; beyond it the oldest is forgotten first."""
+
+
+class Secrets:
+    """The secrets of this process, and the masks over them. `add` is for one thread, masks for any.
+
+    Plain substring searches, one a secret: a pattern of all of them costs more to search than
+    they do together, and each new key would compile it again.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[str, ...]] = {}
+        self._texts: tuple[str, ...] = ()
+        self._bytes: tuple[bytes, ...] = ()
+
+    def add(self, secret: str) -> None:
+        """Remember `secret`, in every spelling it could get on its way out."""
+        if len(secret) < SHORTEST_SECRET or secret in self._known:
+            return
+        self._known[secret] = tuple(_spellings(secret))
+        while len(self._known) > MOST_SECRETS:
+            self._known.pop(next(iter(self._known)))
+        # The longest first: one key may begin with another.
+        spellings = {form for forms in self._known.values() for form in forms}
+        self._texts = tuple(sorted(spellings, key=len, reverse=True))
+        self._bytes = tuple(text.encode("utf-8", "surrogatepass") for text in self._texts)
+
+    def mask_text(self, text: str) -> str:
+        """`text` with each secret as asterisks."""
+        for secret in self._texts:
+            if secret in text:
+                text = text.replace(secret, "*" * len(secret))
+        return text
+
+    def mask_bytes(self, payload: bytes) -> bytes:
+        """`payload` with each secret as asterisks; the length never changes."""
+        for secret in self._bytes:
+            if secret in payload:
+                payload = payload.replace(secret, b"*" * len(secret))
+        return payload
+
+
+def _spellings(secret: str) -> set[str]:
+    """As it is or as Python quotes it; then as JSON text, and as JSON text within JSON text.
+
+    All the same one for a key of letters, digits and dashes.
+    """
+    forms = {secret, repr(secret)[1:-1]}
+    for _ in range(2):
+        forms |= {escape(form)[1:-1] for form in forms for escape in ESCAPES}
+    return forms

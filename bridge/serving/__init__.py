@@ -1,0 +1,1 @@
+"""The daemon's life: it owns the descriptors, reads, answers, drains and exits."""

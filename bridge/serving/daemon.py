@@ -1,0 +1,347 @@
+"""The daemon: bytes in, requests to commands, answers out.
+
+The way of a request: `receive` → `Session.receive_data` → `take` → `_request` → `_start` (the
+envelope and arguments checked, the command's function called) → `Admission` → `_work` (with DSPy)
+→ `_finish`. All up to `_start` happens in one turn after another, whichever thread has it; so
+whatever changes the registry takes effect in order of arrival, before any later request starts.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from bridge.commands import greeting
+from bridge.commands.command import Invocation, Services, Work
+from bridge.commands.seed import as_the_seed_answers
+from bridge.ledger import Ledger
+from bridge.scope import Scope, current_scope
+from bridge.serving.admission import Admission
+from bridge.serving.answering import Boundary
+from bridge.serving.health import greeting_of, health_of
+from bridge.serving.inflight import Entry, InFlight
+from bridge.serving.loading import Loading
+from bridge.serving.outbox import Outbox
+from bridge.serving.workers import Workers
+from bridge.settings import AdapterChoice, Settings
+from bridge.turnstile import turnstile
+from protocol import Codec, DaemonSession, Received, Refused, Request
+from protocol.errors import BridgeError, Busy
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterable, Mapping
+
+    from bridge.commands.desk import Desk
+    from bridge.engine.runtime import Engine
+    from bridge.log import Log
+    from bridge.secrets import Secrets
+
+    Job = Callable[[], None]
+
+__all__ = ["Daemon"]
+
+GREETING = {"hello": greeting.hello, "ping": greeting.ping}
+"""What is answered before pydantic is imported."""
+
+
+class Daemon:
+    """One connection's daemon. `receive`, `receive_eof` and the loading's news take turns."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        writer: int,
+        loop: asyncio.AbstractEventLoop,
+        secrets: Secrets,
+        log: Log,
+    ) -> None:
+        self.settings = settings
+        self._loop = loop
+        self.since = time.monotonic()
+        self.session = DaemonSession(framing=settings.framing, max_frame=settings.limits.max_frame)
+        self.outbox = Outbox(writer, loop, secrets.mask_bytes)
+        self.inflight = InFlight(loop, self._refuse)
+        self.workers = Workers()
+        self.admission = Admission(
+            max_concurrent=settings.limits.max_concurrent,
+            max_queued=settings.limits.max_queued,
+        )
+        self.ledger = Ledger(rows=settings.limits.history_rows, text=settings.limits.history_bytes)
+        self.loading = Loading(loop, self.ledger, settings.limits)
+        self.loading.on_desk = self._open_desk
+        self.loading.on_engine = self._announce
+        self.loading.on_failure = self._loading_failed
+        self.stopping: asyncio.Future[int] = loop.create_future()
+        self._boundary = Boundary(log)
+        self._log = log
+        self._turn = threading.Lock()
+        self._jobs: list[Job] = []
+        self._ending = False
+        self._put_off: deque[Received | Refused] = deque()
+        self._desk: Desk | None = None
+        self._held: deque[Entry] = deque()
+        self._adapter = AdapterChoice()
+        self._hello_codec = Codec.JSON
+        self._services = Services(
+            ledger=self.ledger,
+            secrets=secrets,
+            limits=lambda: self.settings.limits,
+            change_limits=self._change_limits,
+            set_log_level=log.set_level,
+            set_adapter=self._set_adapter,
+            set_cache=self._set_cache,
+            cancel=self.inflight.cancel,
+            shutdown=self._shutdown,
+            health=self._health,
+            greet=self._greet,
+        )
+        self._cache_settings: Mapping[str, Any] = {}
+
+    # In
+
+    def receive(self, data: bytes) -> list[Job]:
+        """Take bytes of the connection; give the jobs to run now.
+
+        Raises:
+            FramingError: the connection cannot go on.
+        """
+        with self._turn:
+            return self._take(self.session.receive_data(data))
+
+    def receive_eof(self) -> list[Job]:
+        """The end of input; the same, for what was left."""
+        with self._turn:
+            return self._take(self.session.receive_eof())
+
+    def resume(self) -> list[Job]:
+        """Take what was put off while the host did not read; the same."""
+        with self._turn:
+            return self._take(())
+
+    @property
+    def congested(self) -> bool:
+        """Whether the host reads too slowly for more of its requests to be taken."""
+        return bool(self._put_off) or self._overfull()
+
+    def _overfull(self) -> bool:
+        return self.outbox.pending > self.settings.limits.max_pending_output
+
+    def _take(self, items: Iterable[Received | Refused]) -> list[Job]:
+        self._put_off.extend(items)
+        self._jobs = []
+        self.outbox.cork()
+        try:
+            # Item by item: a few bytes of request may ask for megabytes of answer.
+            while self._put_off and not self._overfull():
+                self._take_one(self._put_off.popleft())
+        finally:
+            self.outbox.uncork()
+        self._end_if_asked()
+        return self._jobs
+
+    def _end_if_asked(self) -> None:
+        """After a turn, not in it: a shutdown must not cancel the request that asks for it."""
+        if self._ending:
+            self.end(os.EX_OK)
+
+    def _take_one(self, item: Received | Refused) -> None:
+        if isinstance(item, Refused):
+            self._send_error(item.id, item.error, item.codec)
+        elif isinstance(item.message, Request):
+            self._request(item.message, item.codec)
+        else:
+            # No host call is ever open here, so this answer is a late one.
+            self._log.debug("late_answer", call=str(item.message.call)[:100])
+
+    def _request(self, request: Request, codec: Codec) -> None:
+        quick = GREETING.get(request.command)
+        if quick is not None:
+            invocation = Invocation(self._services, Scope(request.id), self.session.version)
+            try:
+                result = quick(request.args, invocation)
+            except BridgeError as error:
+                self.session.stay()
+                self._send_error(request.id, error, codec)
+                return
+            if request.command == "hello":
+                result["protocol"] = self.session.upgrade(result["protocol"], codec)
+                self._hello_codec = codec
+            self.outbox.send(self.session.encode_reply(request.id, result, codec))
+            return
+        entry = Entry(request, codec, Scope(request.id))
+        try:
+            self.inflight.add(entry)
+        except BridgeError as error:
+            self._send_error(request.id, error, codec)
+            return
+        if self._desk is None:
+            self.loading.begin()
+            self._hold(entry)
+        else:
+            self._start(entry, self._desk)
+
+    def _hold(self, entry: Entry) -> None:
+        if len(self._held) >= self.settings.limits.max_queued:
+            self._finish(entry, Busy("the daemon is still starting; repeat later"))
+        else:
+            self._held.append(entry)
+
+    def _start(self, entry: Entry, desk: Desk) -> None:
+        request = entry.request
+        try:
+            scope = desk.scope_of(request, self._services)
+            scope.adapter = self._adapter
+            self.inflight.watch(entry, scope)
+            result = desk.run(request, Invocation(self._services, scope, self.session.version))
+            if isinstance(result, Work):
+                job = self.admission.admit(scope, lambda: self._work(entry, result))
+                if job is not None:
+                    self._jobs.append(job)
+                return
+        except BaseException as error:  # noqa: BLE001 - the boundary tells what it was
+            self._finish(entry, self._boundary.error_of(error, command=request.command))
+            return
+        self._finish(entry, result)
+
+    # Work, on whatever thread runs the job
+
+    def _work(self, entry: Entry, work: Work) -> None:
+        scope = entry.scope
+        token = current_scope.set(scope)
+        result: dict[str, Any] | BridgeError
+        try:
+            if not scope.stopped:
+                engine = self.loading.engine()
+                scope.check()
+                with turnstile.inside():
+                    result = work.run(engine)
+                if self.session.version > 1:
+                    result = {**result, "_meta": _meta(scope)}
+            else:
+                return
+        except BaseException as error:  # noqa: BLE001 - the boundary tells what it was
+            result = self._boundary.error_of(error, command=entry.request.command)
+        finally:
+            current_scope.reset(token)
+        self._finish(entry, result)
+
+    # Out, from any thread
+
+    def _finish(self, entry: Entry, outcome: Any) -> None:
+        """Answer `entry`, unless it has been answered. Any thread."""
+        if not self.inflight.claim(entry):
+            return
+        try:
+            self.ledger.answered(entry.scope.tenant, time.monotonic() - entry.arrived)
+            self.outbox.send(self._frame_of(entry, outcome))
+        finally:
+            self.inflight.sent()
+
+    def _frame_of(self, entry: Entry, outcome: Any) -> bytes:
+        request = entry.request
+        if isinstance(outcome, BridgeError):
+            return self.session.encode_error(request.id, outcome, entry.codec)
+        if self.session.version == 1:
+            outcome = as_the_seed_answers(request.command, outcome)
+        return self.session.encode_reply(request.id, outcome, entry.codec)
+
+    def _refuse(self, entry: Entry, error: BridgeError) -> None:
+        self.ledger.answered(entry.scope.tenant, time.monotonic() - entry.arrived)
+        self._send_error(entry.request.id, error, entry.codec)
+
+    def _send_error(self, request_id: int | str | None, error: BridgeError, codec: Codec) -> None:
+        self.outbox.send(self.session.encode_error(request_id, error, codec))
+
+    # Life
+
+    def _open_desk(self, desk: Desk) -> None:
+        with self._turn:
+            self._desk = desk
+            self._services.registry = desk.registry
+            self._jobs = []
+            while self._held:
+                entry = self._held.popleft()
+                if self.inflight.holds(entry):
+                    self._start(entry, desk)
+            jobs = self._jobs
+        self._end_if_asked()
+        for job in jobs:
+            self.workers.submit(job)
+
+    def _announce(self, engine: Engine) -> None:
+        engine.set_cache(self._cache_settings)
+        self._boundary.explain = engine.explain
+        if self.session.version > 1:
+            data = {"seconds": self.loading.seconds, "rss": self._health()["rss"]}
+            frame = self.session.encode_event("ready", None, data, self._hello_codec)
+            if frame is not None:
+                self.outbox.send(frame)
+
+    def _loading_failed(self, error: BaseException) -> None:
+        self._log.error("dspy_cannot_be_imported", error=f"{type(error).__name__}: {error}")
+        for entry in self.inflight:
+            self._finish(entry, self._boundary.error_of(error))
+        self.end(70)
+
+    def _shutdown(self, grace_ms: int) -> None:
+        self.settings = self.settings.with_limits(drain_ms=grace_ms)
+        self._ending = True
+
+    def end(self, status: int) -> None:
+        """Begin the shutdown; only the first call counts. Any thread."""
+
+        def set_status() -> None:
+            if not self.stopping.done():
+                self.stopping.set_result(status)
+
+        self._loop.call_soon_threadsafe(set_status)
+
+    # What commands may do to the daemon
+
+    def _greet(self, protocol: int) -> dict[str, Any]:
+        return greeting_of(protocol, self.loading, self.settings.limits)
+
+    def _health(self) -> dict[str, Any]:
+        registry = self._services.registry if self._desk else None
+        return {
+            **health_of(
+                since=self.since,
+                loading=self.loading,
+                inflight=self.inflight,
+                admission=self.admission,
+                workers=self.workers,
+            ),
+            "modules": len(registry.modules()) if registry else 0,
+            "programs": len(registry.programs()) if registry else 0,
+            "pending_output": self.outbox.pending,
+        }
+
+    def _change_limits(self, changed: Mapping[str, int]) -> None:
+        self.settings = self.settings.with_limits(**changed)
+        self.admission.max_concurrent = self.settings.limits.max_concurrent
+        self.admission.max_queued = self.settings.limits.max_queued
+
+    def _set_adapter(self, name: str, extraction_lm: Any) -> None:
+        self._adapter = replace(AdapterChoice(), name=name, extraction_lm=extraction_lm)
+
+    def _set_cache(self, settings: Mapping[str, Any]) -> None:
+        self._cache_settings = settings
+        if self.loading.ready:
+            self.loading.engine().set_cache(settings)
+
+
+def _meta(scope: Scope) -> dict[str, Any]:
+    meta: dict[str, Any] = {
+        "usage": {model: used.to_wire() for model, used in scope.usage.items()},
+        "latency_ms": round(1000 * (time.monotonic() - scope.started), 3),
+    }
+    if scope.keep_rows:
+        meta["trace"] = [row.to_wire() for row in scope.rows]
+    if scope.warnings:
+        meta["warnings"] = scope.warnings
+    return meta

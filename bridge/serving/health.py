@@ -1,0 +1,90 @@
+"""What the daemon says of itself: in `hello`, and in `stats`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bridge import __version__
+from bridge.commands import catalogue
+from bridge.specs.lm_providers import provider_names
+
+if TYPE_CHECKING:
+    from bridge.serving.admission import Admission
+    from bridge.serving.inflight import InFlight
+    from bridge.serving.loading import Loading
+    from bridge.serving.workers import Workers
+    from bridge.settings import Limits
+
+__all__ = ["greeting_of", "health_of", "resident_bytes"]
+
+
+def greeting_of(protocol: int, loading: Loading, limits: Limits) -> dict[str, Any]:
+    """The result of `hello`."""
+    return {
+        "protocol": protocol,
+        "server": {
+            "name": "dspy-bridge",
+            "version": __version__,
+            "pid": os.getpid(),
+            "python": ".".join(map(str, sys.version_info[:3])),
+        },
+        "dspy": {"version": _installed_version("dspy"), "ready": loading.ready},
+        "commands": [name for names in catalogue.FAMILIES.values() for name in names],
+        "modules": list(catalogue.MODULES),
+        "optimizers": list(catalogue.OPTIMIZERS),
+        "metrics": list(catalogue.METRICS),
+        "adapters": list(catalogue.ADAPTERS),
+        "lm_providers": provider_names(),
+        "limits": {
+            "max_frame": limits.max_frame,
+            "max_concurrent": limits.max_concurrent,
+            "max_queued": limits.max_queued,
+            "max_batch_concurrency": limits.max_batch_concurrency,
+            "default_deadline_ms": limits.default_deadline_ms,
+        },
+        "codecs": ["json", "msgpack"],
+    }
+
+
+def health_of(
+    *, since: float, loading: Loading, inflight: InFlight, admission: Admission, workers: Workers
+) -> dict[str, Any]:
+    """The part of `stats` that is about the process. Sizes are bytes, times seconds."""
+    return {
+        "rss": resident_bytes(),
+        "uptime_s": time.monotonic() - since,
+        "threads": threading.active_count(),
+        "workers": workers.count,
+        "in_flight": len(inflight),
+        "running": admission.running,
+        "queued": admission.queued,
+        "dspy_ready": loading.ready,
+        "dspy_import_s": loading.seconds,
+    }
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        import resource  # noqa: PLC0415 - for systems without /proc; the peak is the next best
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _installed_version(package: str) -> str | None:
+    """The version that a package's metadata folder is named after.
+
+    `importlib.metadata` would read the same at the price of half a handshake.
+    """
+    for place in sys.path:
+        for found in Path(place or ".").glob(f"{package}-*.dist-info"):
+            return found.name.removeprefix(f"{package}-").removesuffix(".dist-info")
+    return None

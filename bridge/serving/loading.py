@@ -1,0 +1,92 @@
+"""What is imported after the handshake, in the background: first the commands, then DSPy."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from bridge.commands.desk import Desk
+    from bridge.engine.runtime import Engine
+    from bridge.ledger import Ledger
+    from bridge.settings import Limits
+
+__all__ = ["Loading"]
+
+
+class Loading:
+    """The state of the imports. `engine` may be waited for from any thread but the loop's."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, ledger: Ledger, limits: Limits) -> None:
+        self._loop = loop
+        self._ledger = ledger
+        self._limits = limits
+        self._engine: Engine | None = None
+        self._failure: BaseException | None = None
+        self._done = threading.Event()
+        self._begun = False
+        self.seconds: float | None = None
+        self.on_desk: Callable[[Desk], None] = lambda _: None
+        self.on_engine: Callable[[Engine], None] = lambda _: None
+        self.on_failure: Callable[[BaseException], None] = lambda _: None
+
+    @property
+    def ready(self) -> bool:
+        """Whether DSPy is imported."""
+        return self._engine is not None
+
+    def begin(self) -> None:
+        """Start importing; later calls do nothing."""
+        if not self._begun:
+            self._begun = True
+            threading.Thread(target=self._load, name="loading", daemon=True).start()
+
+    def engine(self) -> Engine:
+        """The engine, once DSPy is imported; raises what the import raised."""
+        if self._engine is None:
+            self._done.wait()
+        if self._engine is None:
+            raise self._failure or RuntimeError("the import of DSPy gave nothing")
+        return self._engine
+
+    def _load(self) -> None:
+        begun = time.monotonic()
+        try:
+            from bridge.commands.desk import Desk  # noqa: PLC0415
+
+            self._call(self.on_desk, Desk())
+            engine = self._import_engine()
+        except BaseException as error:  # noqa: BLE001 - whatever it was, the daemon cannot work
+            self._failure = error
+            self._done.set()
+            self._call(self.on_failure, error)
+            return
+        self.seconds = time.monotonic() - begun
+        self._call(self._arrive, engine)
+
+    def _arrive(self, engine: Engine) -> None:
+        """Whoever waits for the engine finds it set up: `on_engine` comes first."""
+        self.on_engine(engine)
+        self._engine = engine
+        self._done.set()
+
+    def _call(self, function: Callable[..., None], *args: Any) -> None:
+        self._loop.call_soon_threadsafe(function, *args)
+
+    def _import_engine(self) -> Engine:
+        # Otherwise the first call fetches a price list from the network and waits 5 s for it.
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+        gc.disable()  # 750 modules make garbage collection a fifth of the import
+        try:
+            from bridge.engine.runtime import Engine  # noqa: PLC0415
+
+            return Engine(self._ledger, self._limits)
+        finally:
+            gc.enable()
+            gc.freeze()

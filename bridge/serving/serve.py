@@ -1,0 +1,201 @@
+"""One daemon from start to exit.
+
+Startup: claim the descriptors, open the loop, read. DSPy's import begins with the first answer, or
+shortly after when the host says nothing. Shutdown, each step bounded:
+
+1. read no more;
+2. let requests in flight finish, at most `drain_ms`;
+3. cancel the rest, which answers them;
+4. let the host take what is written, at most `FLUSH_SECONDS`;
+5. restore the pipe's flags and `os._exit`: a thread stuck in a call must not keep us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from bridge.log import Log
+from bridge.secrets import Secrets
+from bridge.serving.daemon import Daemon
+from bridge.serving.descriptors import Ends, claim
+from bridge.serving.reading import Reading
+from protocol.errors import Cancelled, FramingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.settings import Settings
+
+__all__ = ["EXIT_FRAMING", "serve"]
+
+EXIT_FRAMING = 65
+"""EX_DATAERR: what came in was not a frame."""
+
+IMPORT_DELAY = 0.05
+"""Seconds for the host's `hello` to arrive and be answered before the import takes the CPU."""
+
+FLUSH_SECONDS = 5.0
+"""How long a host may take to read our last words."""
+
+SECRET_NAMES = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD", "_SECRET_KEY", "_ACCESS_KEY")
+"""Ends of the names of environment variables that DSPy and litellm find keys in."""
+
+SWITCH_SECONDS = 1e-4
+"""How long a busy thread keeps the loop waiting; Python's 5 ms is what a ping would wait."""
+
+
+def serve(settings: Settings) -> None:
+    """Run the daemon until its end; never returns."""
+    secrets = Secrets()
+    for name, value in os.environ.items():
+        if name.endswith(SECRET_NAMES):
+            secrets.add(value)
+    parent = os.getppid()
+    ends = claim(settings.fds, secrets)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    log = Log(settings.log_level)
+    status = asyncio.run(_Life(settings, ends, secrets, log, parent).run())
+    ends.restore()
+    os._exit(status)
+
+
+class _Life:
+    """What happens between start and exit."""
+
+    def __init__(
+        self, settings: Settings, ends: Ends, secrets: Secrets, log: Log, parent: int
+    ) -> None:
+        self._settings = settings
+        self._ends = ends
+        self._secrets = secrets
+        self._log = log
+        self._parent = parent
+        self._lock = threading.Lock()
+        self._paused = False
+
+    async def run(self) -> int:
+        """Serve, then shut down; the exit status."""
+        loop = asyncio.get_running_loop()
+        daemon = Daemon(self._settings, self._ends.writer, loop, self._secrets, self._log)
+        reading = Reading(self._ends.reader, daemon.workers, self._on_data, self._on_end)
+        self._daemon, self._reading = daemon, reading
+        daemon.outbox.on_drained = self._on_drained
+        daemon.outbox.on_broken = self._on_gone
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        reading.begin()
+        loop.call_later(IMPORT_DELAY, daemon.loading.begin)
+        loop.call_later(IMPORT_DELAY, self._watch_parent)
+        status = await daemon.stopping
+        reading.stop()
+        if status == EXIT_FRAMING:
+            return status
+        await self._drain(daemon)
+        await self._flush(daemon)
+        return status
+
+    # Signs of the end
+
+    def _on_data(self, data: bytes) -> tuple[list[Callable[[], None]], bool]:
+        try:
+            jobs = self._daemon.receive(data)
+        except FramingError as error:
+            self._misframed(error)
+            return [], False
+        return self._pause_if_congested(jobs)
+
+    def _pause_if_congested(
+        self, jobs: list[Callable[[], None]]
+    ) -> tuple[list[Callable[[], None]], bool]:
+        """`jobs` and whether to read on; if not, `_on_drained` will."""
+        daemon = self._daemon
+        while daemon.congested:
+            self._paused = True
+            if daemon.outbox.pending or not self._unpause():
+                return jobs, False
+            # It drained before the flag was up: nobody else would go on.
+            jobs = [*jobs, *daemon.resume()]
+        return jobs, True
+
+    def _on_drained(self) -> None:
+        if not self._unpause():
+            return
+        jobs, more = self._pause_if_congested(self._daemon.resume())
+        for job in jobs:
+            self._daemon.workers.submit(job)
+        if more:
+            self._reading.resume()
+
+    def _unpause(self) -> bool:
+        with self._lock:
+            was, self._paused = self._paused, False
+            return was
+
+    def _on_end(self) -> None:
+        try:
+            jobs = self._daemon.receive_eof()
+        except FramingError as error:
+            self._misframed(error)
+            return
+        for job in jobs:
+            self._daemon.workers.submit(job)
+        self._daemon.end(os.EX_OK)
+
+    def _misframed(self, error: FramingError) -> None:
+        sys.stderr.write(f"dspy-bridge: {error}\n")
+        self._daemon.end(EXIT_FRAMING)
+
+    def _on_gone(self) -> None:
+        """Nobody is left to answer: leave at once."""
+        self._ends.restore()
+        os._exit(os.EX_OK)
+
+    def _on_signal(self) -> None:
+        if self._daemon.stopping.done():
+            # Asked twice: somebody is waiting.
+            os._exit(128 + signal.SIGTERM)
+        self._daemon.end(os.EX_OK)
+
+    def _watch_parent(self) -> None:
+        from bridge.serving.parent import watch_parent  # noqa: PLC0415 - ctypes costs 10 ms
+
+        watch_parent(asyncio.get_running_loop(), self._parent, self._on_gone)
+
+    # Steps of the shutdown
+
+    async def _drain(self, daemon: Daemon) -> None:
+        loop = asyncio.get_running_loop()
+        empty = asyncio.Event()
+        daemon.inflight.on_empty = empty.set
+        ends = loop.time() + daemon.settings.limits.drain_ms / 1000
+        while len(daemon.inflight) and loop.time() < ends:
+            if _hung_up(self._ends.writer):
+                return
+            try:
+                await asyncio.wait_for(empty.wait(), min(0.2, max(0.0, ends - loop.time())))
+            except TimeoutError:
+                continue
+        for entry in daemon.inflight:
+            daemon.inflight.stop(entry, Cancelled("the daemon is shutting down"))
+
+    async def _flush(self, daemon: Daemon) -> None:
+        drained = asyncio.Event()
+        daemon.outbox.on_drained = drained.set
+        if daemon.outbox.pending:
+            try:
+                await asyncio.wait_for(drained.wait(), FLUSH_SECONDS)
+            except TimeoutError:
+                self._log.warning("unread_output", bytes=daemon.outbox.pending)
+
+
+def _hung_up(fd: int) -> bool:
+    """Whether the host has closed its end of our output."""
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

@@ -1,0 +1,62 @@
+"""The threads that DSPy runs on. Never asyncio's default executor: DSPy needs that one itself.
+
+The last thread that became idle is the first to be used again (its caches are warm), and threads
+that stay idle end, so the memory of a burst goes back.
+"""
+
+from __future__ import annotations
+
+import threading
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Workers"]
+
+IDLE_SECONDS = 10.0
+"""After a burst, how long a thread waits for more work before it ends."""
+
+
+class Workers:
+    """Threads on demand. The caller bounds how many jobs run at once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: list[SimpleQueue[Callable[[], None]]] = []
+        self._count = 0
+
+    @property
+    def count(self) -> int:
+        """Threads alive."""
+        return self._count
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Run `job` on an idle thread, or on a new one. `job` must not raise."""
+        with self._lock:
+            inbox = self._idle.pop() if self._idle else None
+            if inbox is None:
+                self._count += 1
+        if inbox is not None:
+            inbox.put(job)
+        else:
+            threading.Thread(target=self._work, args=(job,), name="worker", daemon=True).start()
+
+    def _work(self, job: Callable[[], None]) -> None:
+        inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        while True:
+            job()
+            del job
+            with self._lock:
+                self._idle.append(inbox)
+            try:
+                job = inbox.get(timeout=IDLE_SECONDS)
+            except Empty:
+                with self._lock:
+                    if inbox in self._idle:
+                        self._idle.remove(inbox)
+                        self._count -= 1
+                        return
+                # Somebody took this thread just as it gave up waiting: the job is on its way.
+                job = inbox.get()

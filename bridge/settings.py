@@ -1,0 +1,87 @@
+"""What one daemon is told at its start, and the bounds it keeps.
+
+Every bound stands here with its reason; `configure` may change those in `CONFIGURABLE`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+from protocol import DEFAULT_MAX_FRAME
+
+__all__ = ["CONFIGURABLE", "AdapterChoice", "Limits", "LogLevel", "Settings"]
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The daemon's bounds. Times are milliseconds, sizes bytes."""
+
+    max_frame: int = DEFAULT_MAX_FRAME
+    """Larger payloads are refused from their header: one request may not take the memory of all."""
+
+    max_concurrent: int = 1_024
+    """Requests that run at once. One thread each, about 50 KiB while it waits for its LM."""
+
+    max_queued: int = 4_096
+    """Requests that wait for a place. Beyond it the answer is `busy`: queues only hide overload."""
+
+    max_batch_concurrency: int = 64
+    """Rows of one `batch` that run at once, so that one batch is not the whole daemon."""
+
+    default_deadline_ms: int = 600_000
+    """For requests that name no deadline: every wait has an end."""
+
+    drain_ms: int = 30_000
+    """After end of input, how long requests in flight may take to finish."""
+
+    max_pending_output: int = 64 * 1024 * 1024
+    """Unread output above which no further request is read: a slow host slows itself, not us."""
+
+    max_lm_reply: int = 32 * 1024 * 1024
+    """An LM's HTTP reply; the largest real one (images inline) is about a third of it."""
+
+    history_rows: int = 500
+    """LM calls that `history` remembers."""
+
+    history_bytes: int = 2 * 1024 * 1024
+    """And how much prompt and response text they may hold together."""
+
+    built_programs: int = 512
+    """Built DSPy objects kept; the specs they come from stay, so a dropped one is only rebuilt."""
+
+    cache_bytes: int = 64 * 1024 * 1024
+    """The response cache's text, whatever `cache.max_entries` says."""
+
+
+CONFIGURABLE = frozenset(
+    {"max_concurrent", "max_queued", "max_batch_concurrency", "default_deadline_ms", "drain_ms"}
+)
+"""Bounds that `configure` may change; the others size buffers that exist already."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterChoice:
+    """Which DSPy adapter writes prompts; `extraction_lm` is for two_step only."""
+
+    name: str = "chat"
+    extraction_lm: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything the command line decides."""
+
+    framing: Literal["packet", "lines"] = "packet"
+    fds: tuple[int, int] = (0, 1)
+    log_level: LogLevel = "warning"
+    limits: Limits = field(default_factory=Limits)
+
+    def with_limits(self, **changed: int) -> Settings:
+        """The same settings with some bounds changed; unknown names raise TypeError."""
+        return replace(self, limits=replace(self.limits, **changed))
+
+
+LIMIT_NAMES: tuple[str, ...] = tuple(item.name for item in fields(Limits))
