@@ -34,7 +34,7 @@ readme: $(INSTALLED)
 	@$(BIN)/python -m tests.readme
 
 bench: $(INSTALLED)
-	@set -e; for file in $(wildcard bench/*.py); do $(BIN)/python "$$file"; done
+	@$(BIN)/python -m bench
 
 # The locks are frozen on the oldest Python: newer ones need the same packages or fewer.
 lock:

@@ -46,7 +46,7 @@ FLUSH_SECONDS = 5.0
 SECRET_NAMES = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD", "_SECRET_KEY", "_ACCESS_KEY")
 """Ends of the names of environment variables that DSPy and litellm find keys in."""
 
-SWITCH_SECONDS = 1e-4
+SWITCH_SECONDS = 5e-4
 """How long a busy thread keeps the loop waiting; Python's 5 ms is what a ping would wait."""
 
 

@@ -175,6 +175,25 @@ def test_a_placeholder_for_a_key_does_not_spoil_honest_text(
     assert "ollama" in ask(daemon, "is ollama a llama?", lm=lm)["answer"]
 
 
+@pytest.mark.parametrize(
+    ("provider", "variable"), [("openai", "OPENAI_API_KEY"), ("together_ai", "TOGETHERAI_API_KEY")]
+)
+def test_a_key_of_the_environment_is_not_sent_to_an_address_of_the_hosts_choosing(
+    lm_server: LMServer, provider: str, variable: str
+) -> None:
+    lm_server.reset()
+    with Port(env={variable: PLAIN}) as port:
+        port.hello()
+        make_qa(port)
+        lm = {**lm_map(lm_server, provider, f"ambient-{provider}"), "max_retries": 0}
+        del lm["api_key"]
+        with suppress(RequestFailed):
+            ask(port, "who am I?", lm=lm, timeout=FIRST_LITELLM_CALL)
+        assert port.call("ping", {"key": PLAIN}) == {"key": "*" * len(PLAIN)}
+    sent = [str(received.headers) for received in lm_server.requests]
+    assert not [headers for headers in sent if PLAIN in headers]
+
+
 def test_the_environment_holds_no_key_of_ours() -> None:
     # The children of these tests would inherit one and send it to the LM server.
     assert not [name for name in os.environ if name.endswith("_API_KEY")]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +53,23 @@ def test_an_unknown_lm_ends_the_demo_with_the_daemons_error():
     )
     assert result.returncode == 1
     assert "openai" in result.stderr
+
+
+def test_the_readme_shows_what_the_demo_prints():
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    promised = readme.partition("<!-- demo:begin -->\n```text\n")[2].partition("```")[0]
+    printed = subprocess.run(
+        [sys.executable, "-m", "bridge", "demo"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        env={**os.environ, "COLUMNS": "118"},
+    ).stdout
+    assert _without_measures(printed) == _without_measures(promised)
+
+
+def _without_measures(text: str) -> str:
+    """The text without what differs from run to run: the process, the Python, times, memory."""
+    text = re.sub(r"pid \d+, Python [\d.]+", "pid N, Python N", text)
+    return re.sub(r"[\d.]+ (ms|s|MB)\b", r"N \1", text)

@@ -61,7 +61,8 @@ def test_a_value_that_fits_its_type_is_never_refused_where_only_the_type_decides
     kind = data.draw(plain)
     value = data.draw(values_of(kind))
     read = FieldReader((FieldSpec("x", kind),)).read({"x": value}, "inputs")
-    assert without_markers(value) == read["x"]
+    wanted = float(value) if kind == Scalar("float") else without_markers(value)
+    assert wanted == read["x"]
 
 
 @given(st.sampled_from(MEDIA), json_values())

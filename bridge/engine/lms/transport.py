@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.request import getproxies_environment
 
 from dspy._vendor.lm15.transports import StdlibTransport
 from dspy._vendor.lm15.transports._exceptions import ProtocolError, ReadTimeout
@@ -51,6 +52,8 @@ class AbortableTransport(StdlibTransport):  # type: ignore[misc]
             pool_timeout=timeout,
             max_connections=MOST_CONNECTIONS,
             user_agent="dspy-bridge",
+            # Looking through the environment costs a tenth of a call; it does not change.
+            trust_env=bool(getproxies_environment()),
         )
         self._total = timeout
         self._max_reply = max_reply
