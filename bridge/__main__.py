@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def _serve(arguments: Sequence[str]) -> None:
             fds=options.fds,
             log_level=options.log_level,
             limits=limits,
+            worker=options.worker,
+            state_dir=options.state_dir,
         )
     )
 
@@ -113,6 +116,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MS",
         help=f"after end of input, time for requests to finish (default {bounds.drain_ms})",
     )
+    parser.add_argument(
+        "--state-dir",
+        type=Path,
+        metavar="DIR",
+        help="where optimizer runs are kept (default: dspy-bridge/runs in the user's state dir)",
+    )
+    # The daemon starts its runs with this; it is nobody else's to say.
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 

@@ -28,6 +28,12 @@ __all__ = ["ModuleRunnable", "ProgramRunnable", "Registry", "Runnable"]
 MOST_SPECS = 100_000
 """Modules and programs together; at about 2 KiB each, the bound of a forgetful host."""
 
+MOST_EXAMPLES = 1_000_000
+"""Examples of all datasets together; at 500 bytes each, half a gigabyte."""
+
+LEARNED = ("instructions", "demos", "predictors")
+"""The keys of a module's learned state."""
+
 MOST_NESTED = 16
 """Programs inside custom modules inside programs."""
 
@@ -121,12 +127,21 @@ class _Resolution:
         return spec
 
 
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Examples under the host's id."""
+
+    rows: tuple[dict[str, Any], ...]
+    version: str
+
+
 class Registry:
     """Modules, programs and LMs by the host's ids."""
 
     def __init__(self) -> None:
         self._modules: dict[str, ModuleSpec] = {}
         self._programs: dict[str, ProgramSpec] = {}
+        self._datasets: dict[str, Dataset] = {}
         self._lms: dict[str | None, LMTable] = {}
         self._runnables: dict[tuple[str, str], Runnable] = {}
 
@@ -211,6 +226,36 @@ class Registry:
         """Every program, in order of creation."""
         return list(self._programs.values())
 
+    def learn(self, modules: Mapping[str, Mapping[str, Any]]) -> None:
+        """Put learned state into modules: ``{id: {instructions?, demos?, predictors?}}``."""
+        taught = [
+            self.module(key).with_state(
+                {name: state[name] for name in LEARNED if state.get(name) is not None}
+            )
+            for key, state in modules.items()
+        ]
+        for spec in taught:
+            self.put_module(spec)
+
+    # Datasets
+
+    def put_dataset(self, key: HostId, rows: list[dict[str, Any]], *, append: bool) -> Dataset:
+        """Keep examples under an id, after those that are there if `append`; raise Busy."""
+        old = self._datasets.get(str(key))
+        kept = (*old.rows, *rows) if append and old is not None else tuple(rows)
+        others = sum(len(d.rows) for k, d in self._datasets.items() if k != str(key))
+        if others + len(kept) > MOST_EXAMPLES:
+            raise Busy(f"datasets hold at most {MOST_EXAMPLES} examples; delete some first")
+        self._datasets[str(key)] = Dataset(kept, version_of(kept))
+        return self._datasets[str(key)]
+
+    def dataset(self, key: HostId) -> Dataset:
+        """The examples of this id; raise NotFound."""
+        found = self._datasets.get(str(key))
+        if found is None:
+            raise _unknown("dataset", key)
+        return found
+
     # What runs
 
     def runnable(self, kind: str, key: str | int) -> Runnable:
@@ -243,9 +288,19 @@ class Registry:
     # Data in and out
 
     def export(
-        self, modules: Sequence[HostId] | None, programs: Sequence[HostId] | None
+        self,
+        modules: Sequence[HostId] | None,
+        programs: Sequence[HostId] | None,
+        *,
+        keys: bool = False,
     ) -> dict[str, Any]:
-        """The registry, or the named part of it with all that it calls, as data."""
+        """The registry, or the named part of it with all that it calls, as data.
+
+        Args:
+            modules: ids; everything when both are None.
+            programs: the same.
+            keys: with the keys of modules' own LMs, for a process of ours and nobody else.
+        """
         chosen_modules, chosen_programs = self._modules, self._programs
         if modules is not None or programs is not None:
             chosen_modules, chosen_programs = self._with_all_called(
@@ -253,7 +308,9 @@ class Registry:
                 [self.program(key) for key in programs or ()],
             )
         return {
-            "modules": [m.to_wire() for key, m in self._modules.items() if key in chosen_modules],
+            "modules": [
+                m.to_wire(keys=keys) for key, m in self._modules.items() if key in chosen_modules
+            ],
             "programs": [
                 p.to_wire() for key, p in self._programs.items() if key in chosen_programs
             ],

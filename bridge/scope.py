@@ -30,6 +30,7 @@ __all__ = [
     "current_attempt",
     "current_module",
     "current_scope",
+    "current_tally",
 ]
 
 
@@ -92,7 +93,11 @@ class ModuleCall:
 
 @dataclass(slots=True, eq=False)
 class Scope:
-    """One request's limits and counters. Times are `time.monotonic` seconds."""
+    """One request's limits and counters. Times are `time.monotonic` seconds.
+
+    `record` may answer LM calls from an earlier run, and keeps those of this one; `on_lm` hears of
+    each LM call's end, with its error or None.
+    """
 
     request_id: int | str | None = None
     tenant: str | None = None
@@ -103,6 +108,10 @@ class Scope:
     options: Mapping[str, Any] = field(default_factory=dict)
     traceparent: str | None = None
     keep_rows: bool = False
+    record: Any = None
+    on_lm: Callable[[BaseException | None], None] | None = None
+    progress: Callable[[dict[str, Any]], None] = lambda _: None
+    seconds: float | None = None
     deadline: float | None = None
     budget: Budget = field(default_factory=Budget)
     started: float = field(default_factory=time.monotonic)
@@ -119,6 +128,11 @@ class Scope:
     def stopped(self) -> bool:
         """Whether `stop` was called."""
         return self._error is not None
+
+    @property
+    def error(self) -> BridgeError | None:
+        """What `stop` was called with."""
+        return self._error
 
     def stop(self, error: BridgeError) -> None:
         """End this request with `error`; only the first call counts. Any thread."""
@@ -214,8 +228,11 @@ class Scope:
 
     def count(self, model: str, usage: Usage) -> None:
         """Add one call's usage under the model's name."""
+        tally = current_tally.get()
         with self._lock:
             self.usage.setdefault(model, Usage()).add(usage)
+            if tally is not None:
+                tally.setdefault(model, Usage()).add(usage)
 
     def warn(self, text: str) -> None:
         """A note for `_meta.warnings`; at most 50, each once."""
@@ -227,3 +244,5 @@ current_scope: ContextVar[Scope] = ContextVar("current_scope")
 current_module: ContextVar[ModuleCall | None] = ContextVar("current_module", default=None)
 current_attempt: ContextVar[int] = ContextVar("current_attempt", default=0)
 """Which sample of one prompt is being taken: equal requests of two attempts are not one answer."""
+current_tally: ContextVar[dict[str, Usage] | None] = ContextVar("current_tally", default=None)
+"""Where usage is counted a second time, for whoever wants that of one part of a request."""

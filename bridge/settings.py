@@ -6,6 +6,7 @@ Every bound stands here with its reason; `configure` may change those in `CONFIG
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path  # noqa: TC003 - dataclass field
 from typing import Any, Literal
 
 from protocol import DEFAULT_MAX_FRAME
@@ -77,6 +78,10 @@ class Settings:
     framing: Literal["packet", "lines"] = "packet"
     fds: tuple[int, int] = (0, 1)
     log_level: LogLevel = "warning"
+    worker: bool = False
+    """Whether this process is a run of another daemon, which is its host."""
+    state_dir: Path | None = None
+    """Where runs are kept; the user's state directory when None."""
     limits: Limits = field(default_factory=Limits)
 
     def with_limits(self, **changed: int) -> Settings:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from bridge.client import Port
 from protocol import Codec
@@ -14,6 +16,12 @@ from tests.lm_server import LMServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+# What lands is decided by the same examples every time; new ones are for whoever is at work.
+settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ A test holds each list against the registry it stands for.
 
 from __future__ import annotations
 
-__all__ = ["ADAPTERS", "FAMILIES", "METRICS", "MODULES", "OPTIMIZERS"]
+__all__ = ["ADAPTERS", "FAMILIES", "METRICS", "MODULES"]
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "greeting": ("hello", "ping"),
@@ -15,6 +15,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "generating": ("generate", "generate_batch", "count_tokens"),
     "keeping": ("get", "list", "delete", "export", "import"),
     "observing": ("history", "usage", "stats"),
+    "optimizing": ("optimize", "evaluate", "run_list", "run_get", "run_stop", "put_dataset"),
     "steering": ("cancel", "shutdown"),
 }
 """Command names by the file of this package that holds them."""
@@ -30,4 +31,3 @@ MODULES = (
 )
 METRICS = ("exact_match", "f1_score", "passage_match", "contains", "max_words")
 ADAPTERS = ("chat", "json", "xml", "two_step")
-OPTIMIZERS: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bridge.engine.runtime import Engine
     from bridge.ledger import Ledger
     from bridge.registry import Registry
+    from bridge.runs.table import Runs
     from bridge.scope import Scope
     from bridge.secrets import Secrets
     from bridge.settings import Limits
@@ -27,9 +28,10 @@ class Work:
 
 @dataclass(slots=True)
 class Services:
-    """The parts of the daemon that commands work on. `registry` comes with the desk."""
+    """The parts of the daemon that commands work on. The first two come with the desk."""
 
     registry: Registry = field(init=False)
+    runs: Runs = field(init=False)
     ledger: Ledger
     secrets: Secrets
     limits: Callable[[], Limits]
@@ -41,6 +43,8 @@ class Services:
     shutdown: Callable[[int], None]
     health: Callable[[], dict[str, Any]]
     greet: Callable[[int], dict[str, Any]]
+    in_turn: Callable[[Callable[[], Any]], Any]
+    worker: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,10 @@ class Command:
     name: str
     args: Any
     run: Callable[[Any, Invocation], Any]
+    worker_args: Any = None
+    """The model in a child process, where it is another."""
+    ends_itself: bool = False
+    """Whether the command keeps its deadline itself, and answers with what it has by then."""
 
     @property
     def summary(self) -> str:

@@ -12,6 +12,8 @@ from pydantic import Field
 
 from bridge.commands.table import COMMANDS
 from bridge.registry import Registry
+from bridge.runs.store import RunStore, default_directory
+from bridge.runs.table import Runs
 from bridge.scope import Budget, Scope
 from bridge.specs.checking import Args, checked, nearest
 from bridge.specs.lms import LMSpec, parse_lm
@@ -19,9 +21,13 @@ from protocol.errors import NotFound, UnknownCommand, Unsupported
 
 if TYPE_CHECKING:
     from bridge.commands.command import Invocation, Services
+    from bridge.settings import Settings
     from protocol import Request
 
 __all__ = ["Desk"]
+
+ENDING_SECONDS = 30.0
+"""For a run to end by itself when its time is up: the LM calls it waits for, and its result."""
 
 
 class BudgetArgs(Args):
@@ -42,8 +48,10 @@ class TraceArgs(Args):
 class Desk:
     """Checks requests and calls their commands. The loop's thread only."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.registry = Registry()
+        directory = settings.state_dir or default_directory()
+        self.runs = Runs(RunStore(directory), settings.log_level)
 
     def scope_of(self, request: Request, services: Services) -> Scope:
         """What `request` may use, from its envelope.
@@ -59,22 +67,16 @@ class Desk:
             )
         if request.stream:
             raise Unsupported("stream: replies are not streamed in this version")
-        limits = services.limits()
-        now = time.monotonic()
-        allowed = request.deadline_ms
-        seconds = (limits.default_deadline_ms if allowed is None else allowed) / 1000
         scope = Scope(
             request_id=request.id,
             tenant=request.tenant,
             lms=self.registry.lms(request.tenant),
-            deadline=now + seconds,
-            started=now,
+            started=time.monotonic(),
         )
         if request.budget is not None:
             given = checked(BudgetArgs, request.budget, "budget")
             scope.budget = Budget(given.lm_calls, given.tokens, given.cost_usd, given.seconds)
-            if given.seconds is not None:
-                scope.deadline = now + min(seconds, given.seconds)
+        _limit_time(scope, request, services)
         if request.lm is not None:
             scope.lm = parse_lm(request.lm, "lm")
             if isinstance(scope.lm, LMSpec) and scope.lm.key is not None:
@@ -98,4 +100,28 @@ class Desk:
             close = nearest(request.command, COMMANDS)
             hint = f"did you mean {close!r}?" if close else f"known: {', '.join(COMMANDS)}"
             raise UnknownCommand(f"no command {request.command[:100]!r}; {hint}", nearest=close)
-        return command.run(checked(command.args, request.args), invocation)
+        model = command.args
+        if invocation.services.worker and command.worker_args is not None:
+            model = command.worker_args
+        return command.run(checked(model, request.args), invocation)
+
+
+def _limit_time(scope: Scope, request: Request, services: Services) -> None:
+    """The deadline, or for a command that ends itself the seconds that it is told."""
+    asked = [
+        seconds
+        for seconds in (
+            None if request.deadline_ms is None else request.deadline_ms / 1000,
+            scope.budget.seconds,
+        )
+        if seconds is not None
+    ]
+    command = COMMANDS.get(request.command)
+    if command is not None and command.ends_itself:
+        scope.seconds = min(asked, default=None)
+        if scope.seconds is not None:
+            scope.deadline = scope.started + scope.seconds + ENDING_SECONDS
+    else:
+        scope.deadline = scope.started + min(
+            asked, default=services.limits().default_deadline_ms / 1000
+        )

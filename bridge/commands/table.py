@@ -12,6 +12,7 @@ from bridge.commands import (
     greeting_models,
     keeping,
     observing,
+    optimizing,
     running,
     steering,
 )
@@ -42,6 +43,7 @@ COMMANDS = _table(
     generating.COMMANDS,
     keeping.COMMANDS,
     observing.COMMANDS,
+    optimizing.COMMANDS,
     steering.COMMANDS,
 )
 """Every command by its name."""

@@ -1,8 +1,9 @@
-"""`dspy-bridge demo`: the seed's two-hop program, driven both ways through a real daemon.
+"""`dspy-bridge demo`: the seed's two-hop program through a real daemon, and what it learns.
 
-First as an Elixir application would drive it, a `forward` a module, the program's way kept in the
-host. Then as a program of the daemon's own, its way given as `steps`, over questions it has not
-seen. Everything passes the port; nothing here imports DSPy.
+First driven as an Elixir application would drive it, a `forward` a module, the program's way kept
+in the host. Then as a program of the daemon's own, its way given as `steps`: scored on questions it
+has not seen, optimized on others, and scored again. Everything passes the port; nothing here
+imports DSPy.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ import sys
 import textwrap
 import time
 from importlib import resources
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from bridge.client import DaemonExited, Port, RequestFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from protocol import Event
 
 __all__ = ["MODULES", "PROGRAM", "load", "main"]
 
@@ -54,9 +59,6 @@ MODULES: list[dict[str, Any]] = [
     },
     ANSWER,
 ]
-
-LESSONS = 3
-"""Demonstrations of how short an answer is; the embedded LM imitates what it is shown."""
 
 HOP: list[dict[str, Any]] = [
     {"call": "generate_query"},
@@ -100,8 +102,10 @@ def main(argv: Sequence[str]) -> int:
     """Run the demo; the exit status."""
     options = _parser().parse_args(argv)
     try:
-        with Port() as port:
-            _run(port, options.lm, options.questions)
+        with TemporaryDirectory() as directory:
+            argv = [sys.executable, "-m", "bridge", "--state-dir", directory]
+            with Port(argv) as port:
+                _run(port, options)
     except RequestFailed as error:
         print(f"\nThe daemon answered with an error: {error}", file=sys.stderr)
         return 1
@@ -121,12 +125,18 @@ def _parser() -> argparse.ArgumentParser:
         "the provider's environment variable, such as OPENAI_API_KEY",
     )
     parser.add_argument(
-        "--questions", type=int, default=10, metavar="N", help="questions of the table"
+        "--optimizer", default="BootstrapFewShot", metavar="NAME", help="default BootstrapFewShot"
+    )
+    parser.add_argument(
+        "--questions", type=int, default=18, metavar="N", help="held-out questions to score"
+    )
+    parser.add_argument(
+        "--save", type=Path, metavar="RUN.json", help="keep the run for `dspy-bridge report`"
     )
     return parser
 
 
-def _run(port: Port, lm: str, count: int) -> None:
+def _run(port: Port, options: argparse.Namespace) -> None:
     begun = time.perf_counter()
     hello = port.hello()
     first = time.perf_counter() - begun
@@ -135,8 +145,8 @@ def _run(port: Port, lm: str, count: int) -> None:
         f"dspy-bridge {server['version']} (pid {server['pid']}, Python {server['python']}, "
         f"DSPy {dspy['version']}) said hello after {1000 * first:.0f} ms"
     )
-    corpus = load("corpus")
-    port.call("configure", {"lm": {"model": lm}})
+    corpus, questions = load("corpus"), load("questions")
+    port.call("configure", {"lm": {"model": options.lm}})
     search = {
         "id": "search",
         "type": "retrieve",
@@ -145,12 +155,19 @@ def _run(port: Port, lm: str, count: int) -> None:
     for module in [*MODULES, search]:
         port.call("create_module", module)
     port.call("create_program", PROGRAM)
-    print(f"{len(corpus)} passages, 3 modules, 1 program, LM {lm}\n")
-    questions = load("questions")
+    print(f"{len(corpus)} passages, 3 modules, 1 program, LM {options.lm}\n")
     _by_hand(port, questions[0])
-    heldout = [row for row in questions if row["split"] == "heldout"]
-    train = [row for row in questions if row["split"] == "train"]
-    _by_program(port, heldout[:count], train[2 : 2 + LESSONS])
+    heldout = [row for row in questions if row["split"] == "heldout"][: options.questions]
+    before = _evaluate(port, heldout)
+    run_id = _optimize(
+        port, options.optimizer, [row for row in questions if row["split"] == "train"]
+    )
+    after = _evaluate(port, heldout)
+    _compare(before, after)
+    if options.save:
+        run = port.call("run_get", {"run_id": run_id})
+        options.save.write_text(json.dumps(run, ensure_ascii=False, indent=1), "utf-8")
+        print(f"The run is in {options.save}: dspy-bridge report {options.save}")
     _costs(port)
 
 
@@ -173,54 +190,89 @@ def _by_hand(port: Port, row: dict[str, Any]) -> None:
     print(f"  expected  {row['answer']}\n")
 
 
-def _by_program(port: Port, rows: list[dict[str, Any]], taught: list[dict[str, Any]]) -> None:
-    """The program's way in the daemon: all questions at once, before and after a lesson."""
-    print(f"execute: the daemon keeps the way as `steps`; {len(rows)} questions at once")
-    begun = time.perf_counter()
-    before = _execute_all(port, rows)
-    seconds = time.perf_counter() - begun
-    port.call("create_module", {**ANSWER, "state": {"demos": [_demonstration(r) for r in taught]}})
-    after = _execute_all(port, rows)
+def _evaluate(port: Port, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = port.call(
+        "evaluate", {"program_id": PROGRAM["id"], "devset": rows, "metric": "exact_match"}
+    )
+    return result
+
+
+def _optimize(port: Port, optimizer: str, rows: list[dict[str, Any]]) -> str:
+    """Optimize in a process of its own, with a bar where a person looks on; the run's id."""
+    print(f"optimize: {optimizer} on {len(rows)} other questions, in a process of its own")
+    bar = _Bar()
+    port.on_event = bar.show
+    result = port.call(
+        "optimize",
+        {
+            "optimizer": optimizer,
+            "program_id": PROGRAM["id"],
+            "trainset": rows,
+            "metric": "exact_match",
+        },
+        timeout=3600,
+    )
+    bar.clear()
+    stats = result["stats"]
+    demos = sum(len(demos or ()) for demos in result["module_demos"].values())
+    print(
+        f"  {result['status']} in {stats['seconds']:.1f} s with {stats['lm_calls']} LM calls: "
+        f"{result['baseline_score']:.2f} before, {result['score']:.2f} after, on its own questions;"
+        f"\n  learned {demos} demonstrations, which are now in the modules' state\n"
+    )
+    for warning in result.get("warnings") or ():
+        print(f"  warning: {warning}")
+    return str(result["run_id"])
+
+
+class _Bar:
+    """A line that changes, on a terminal only."""
+
+    WIDTH = 30
+
+    def __init__(self) -> None:
+        self._shown = sys.stdout.isatty()
+
+    def show(self, event: Event) -> None:
+        """Draw a `progress` event."""
+        if not self._shown or event.event != "progress":
+            return
+        data = event.data
+        trial, trials = data.get("trial") or 0, data.get("trials") or 0
+        filled = round(self.WIDTH * min(1.0, trial / trials)) if trials else 0
+        best = data.get("best_score")
+        score = "" if best is None else f"  best {best:.2f}"
+        counted = f" {trial}/{trials}" if trials else ""
+        line = f"  [{'#' * filled:<{self.WIDTH}}] {data.get('phase', '')}{counted}{score}"
+        print(f"\r{line}  {data.get('lm_calls', 0)} LM calls".ljust(100), end="", flush=True)
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            print("\r" + " " * 100 + "\r", end="", flush=True)
+
+
+def _compare(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """The held-out questions side by side, as they were answered before and after."""
+    print(f"evaluate: {before['total']} held-out questions, before and after")
     width = max(76, min(shutil.get_terminal_size((118, 24)).columns, 150))
     ask, say = width * 2 // 5, width * 2 // 5
-    print(f"  {'question':<{ask}}  {'as it is':<{say}}  taught")
-    for row, plain, learned in zip(rows, before, after, strict=True):
-        question = textwrap.shorten(row["question"], ask, placeholder=" …")
-        answer = textwrap.shorten(plain["answer"], say, placeholder=" …")
-        mark = "" if _right(row, learned) else f"  (expected: {row['answer']})"
-        print(f"  {question:<{ask}}  {answer:<{say}}  {learned['answer']}{mark}")
-    found = sum(
-        all(p in result["context"] for p in row["gold_passages"])
-        for row, result in zip(rows, before, strict=True)
-    )
-    counts = [sum(map(_right, rows, results)) for results in (before, after)]
+    print(f"  {'question':<{ask}}  {'before':<{say}}  after")
+    for old, new in zip(before["rows"], after["rows"], strict=True):
+        question = textwrap.shorten(old["example"]["question"], ask, placeholder=" …")
+        answer = textwrap.shorten(_answer(old), say, placeholder=" …")
+        right = "" if new["score"] >= 1.0 else f"  (expected: {old['example']['answer']})"
+        print(f"  {question:<{ask}}  {answer:<{say}}  {_answer(new)}{right}")
     print(
-        f"\n  exactly right: {counts[0]} of {len(rows)} as it is, {counts[1]} of {len(rows)} after "
-        f"{len(taught)} demonstrations in the module's state;"
-        f"\n  both passages found for {found}; {seconds:.2f} s for all.\n"
+        f"\n  score {before['score']:.2f} before, {after['score']:.2f} after "
+        f"({before['correct']} and {after['correct']} of {after['total']} exactly right)\n"
     )
 
 
-def _execute_all(port: Port, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    futures = [
-        port.send("execute", {"program_id": "two_hop", "inputs": {"question": row["question"]}})
-        for row in rows
-    ]
-    return [future.result(120) for future in futures]
-
-
-def _demonstration(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "question": row["question"],
-        "context": "\n".join(row["gold_passages"]),
-        "reasoning": "The second passage tells it.",
-        "answer": row["answer"],
-        "confidence": 1.0,
-    }
-
-
-def _right(row: dict[str, Any], result: dict[str, Any]) -> bool:
-    return bool(result["answer"].strip(". ").lower() == row["answer"].lower())
+def _answer(row: dict[str, Any]) -> str:
+    if row["error"] is not None:
+        return f"error: {row['error']['code']}"
+    return str(row["prediction"]["answer"])
 
 
 def _costs(port: Port) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import ContextVar, copy_context
+from copy import copy, deepcopy
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import dspy
@@ -48,6 +49,11 @@ class HostModule(dspy.Module):  # type: ignore[misc]
         self._reader = FieldReader(spec.signature.inputs)
         self._choose_lm = choose_lm
 
+    @property
+    def spec(self) -> ModuleSpec:
+        """What the module was built from."""
+        return self._spec
+
     def read(self, inputs: Mapping[str, Any], path: str, scope: Scope) -> dict[str, Any]:
         """`inputs` validated and coerced; raise InvalidArgs."""
         return self._reader.read(inputs, path, scope)
@@ -74,6 +80,12 @@ class HostModule(dspy.Module):  # type: ignore[misc]
         call.outputs = plain_fields(prediction)
         return prediction
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> HostModule:
+        """Another module with learned state of its own; what reads inputs is shared."""
+        copied = copy(self)
+        copied.inner = deepcopy(self.inner, memo)
+        return copied
+
 
 class HostProgram(dspy.Module):  # type: ignore[misc]
     """A host's program over its modules."""
@@ -82,6 +94,12 @@ class HostProgram(dspy.Module):  # type: ignore[misc]
         super().__init__()
         self._wiring = runnable.wiring
         self.parts = dict(parts)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> HostProgram:
+        """Another program over copies of its modules."""
+        copied = copy(self)
+        copied.parts = deepcopy(self.parts, memo)
+        return copied
 
     def read(self, inputs: Mapping[str, Any], path: str, scope: Scope) -> dict[str, Any]:  # noqa: ARG002
         """`inputs` checked by name; each module checks the values when they reach it."""
@@ -189,9 +207,21 @@ def _parallel_map(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
     return results
 
 
-def build(runnable: Runnable, choose_lm: Callable[[Any], Any]) -> HostModule | HostProgram:
-    """The DSPy module of what a request runs."""
+def build(
+    runnable: Runnable,
+    choose_lm: Callable[[Any], Any],
+    built: dict[str, HostModule] | None = None,
+) -> HostModule | HostProgram:
+    """The DSPy module of what a request runs.
+
+    A module that a program has twice, under two names or within another program, is built once:
+    what it learns is one state under one id. `built` is for this function's own calls.
+    """
+    made: dict[str, HostModule] = {} if built is None else built
     if isinstance(runnable, ModuleRunnable):
-        return HostModule(runnable.spec, choose_lm)
-    parts = {name: build(part, choose_lm) for name, part in runnable.parts.items()}
+        key = str(runnable.spec.id)
+        if key not in made:
+            made[key] = HostModule(runnable.spec, choose_lm)
+        return made[key]
+    parts = {name: build(part, choose_lm, made) for name, part in runnable.parts.items()}
     return HostProgram(runnable, parts)

@@ -17,12 +17,15 @@ import dspy
 from dspy.lm15 import Config, Message, Request
 
 from bridge.engine.adapters import ADAPTERS, TwoStepAdapter
+from bridge.engine.bench import Bench
 from bridge.engine.conversion import plain_fields
+from bridge.engine.evaluation import evaluate
 from bridge.engine.failures import explain
 from bridge.engine.lms.cache import CacheSettings, ResponseCache
 from bridge.engine.lms.lm import BridgeLM
 from bridge.engine.lms.meter import Meter
 from bridge.engine.lms.providers import backend_for
+from bridge.engine.optimizing import optimize
 from bridge.engine.programs import HostModule, HostProgram, build
 from bridge.engine.tokens import count_tokens
 from bridge.scope import Scope, Stopped, current_scope
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from bridge.registry import Runnable
     from bridge.settings import Limits
     from bridge.specs.lms import LMSpec
+    from bridge.specs.runs import EvaluatePlan, OptimizePlan
 
 __all__ = ["Engine"]
 
@@ -55,6 +59,7 @@ class Engine:
         self._built: OrderedDict[str, HostModule | HostProgram] = OrderedDict()
         self._lms: OrderedDict[LMSpec, dspy.LM] = OrderedDict()
         self._adapters = {name: make() for name, make in ADAPTERS.items()}
+        self._bench = Bench(self._context, self._lm, self._named_lm, {})
         # DSPy's own log repeats what our errors and warnings say, prompt and all.
         logging.getLogger("dspy").setLevel(logging.ERROR)
 
@@ -132,6 +137,28 @@ class Engine:
                 self._built.popitem(last=False)
         return built
 
+    # Runs
+
+    def optimize(
+        self, plan: OptimizePlan, report: Callable[[dict[str, Any]], None]
+    ) -> dict[str, Any]:
+        """One optimizer run's result; see `bridge.engine.optimizing`."""
+        return optimize(self._bench, plan, report)
+
+    def evaluate(
+        self, plan: EvaluatePlan, report: Callable[[dict[str, Any]], None]
+    ) -> dict[str, Any]:
+        """One evaluation's rows and score; see `bridge.engine.evaluation`."""
+        return evaluate(self._bench, plan, report)
+
+    def stop_run(self, run_id: str) -> bool:
+        """End a run early, with the best so far; False when no such run is in progress."""
+        run = self._bench.running.get(run_id)
+        if run is None:
+            return False
+        run.stop()
+        return True
+
     # The LM alone
 
     def generate(
@@ -201,6 +228,10 @@ class Engine:
         if chosen is None and optional and scope.lms.default is None:
             return None
         return self._opened(scope.lms.resolve(chosen))
+
+    def _named_lm(self, scope: Scope, ref: LMSpec | str | None) -> Any:
+        """The LM that `ref` names, whatever the request's own is; None is the one in force."""
+        return self._lm(scope, None) if ref is None else self._opened(scope.lms.resolve(ref))
 
     def _opened(self, spec: LMSpec) -> dspy.LM:
         """The LM of `spec`, opened once."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import operator
+import re
 from copy import deepcopy
 from functools import partial, reduce
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -114,7 +115,7 @@ def annotation_of(  # noqa: PLR0911 - one for each type
         case Union(members):
             return reduce(operator.or_, (within(member) for member in members))
         case Object():
-            return _object_model(kind, kind.name or called, reading=reading)
+            return _object_model(kind, _class_name(kind.name, called), reading=reading)
     raise TypeError(f"no annotation for {kind!r}")
 
 
@@ -144,7 +145,13 @@ def build_signature(spec: SignatureSpec) -> Any:
         about = {**_describe(item), **default}
         fields[item.name] = (_field_annotation(item), dspy.OutputField(**about))
     instructions = (spec.instructions,) if spec.instructions else ()
-    return dspy.Signature(fields, *instructions, signature_name=spec.name or "StringSignature")
+    name = _class_name(spec.name, "StringSignature")
+    return dspy.Signature(fields, *instructions, signature_name=name)
+
+
+def _class_name(name: str | None, otherwise: str) -> str:
+    """The host's name as a class may have it: an LM sees it in a schema, Python in a repr."""
+    return re.sub(r"\W+", "_", name) if name else otherwise
 
 
 def _describe(item: FieldSpec) -> dict[str, Any]:

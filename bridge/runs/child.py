@@ -33,7 +33,6 @@ class Orders:
     adapter: dict[str, Any]
     specs: dict[str, Any]
     arguments: dict[str, Any]
-    program_id: str | int
 
 
 class Child:
@@ -41,7 +40,9 @@ class Child:
 
     def __init__(self, log_level: str) -> None:
         argv = [sys.executable, "-m", "bridge", "--worker", "--drain-ms", "1"]
-        self._port = Port([*argv, "--log-level", log_level])
+        # DSPy's progress bars and remarks are for a person at a terminal; progress is events here.
+        quiet = {} if log_level == "debug" else {"TQDM_DISABLE": "1"}
+        self._port = Port([*argv, "--log-level", log_level], env=quiet)
         self._run_id: str | None = None
 
     @property

@@ -12,6 +12,7 @@ from protocol.errors import BridgeError, Busy, Cancelled, InvalidArgs, NotFound,
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from bridge.runs.store import RunStore
     from bridge.scope import Scope
@@ -70,11 +71,17 @@ class Run:
 class Runs:
     """Starts runs, waits for them, tells of them. Any thread."""
 
-    def __init__(self, store: RunStore, log_level: Callable[[], str]) -> None:
+    def __init__(self, store: RunStore, log_level: str) -> None:
         self._store = store
         self._log_level = log_level
         self._lock = threading.Lock()
         self._runs: dict[tuple[str | None, str], Run] = {}
+
+    def record(self, tenant: str | None, run_id: str, *, fresh: bool) -> Path:
+        """The file of a run's LM calls; empty when it is begun anew under its old id."""
+        if fresh:
+            self._store.forget(tenant, run_id)
+        return self._store.record(tenant, run_id)
 
     def begin(self, run: Run) -> None:
         """Take a run in; raise Busy, or InvalidArgs when its id is running already."""
@@ -102,7 +109,7 @@ class Runs:
             BridgeError: the run failed.
         """
         try:
-            child = run.child = Child(self._log_level())
+            child = run.child = Child(self._log_level)
             with scope.abortable(child.kill):
                 result = child.run(orders, lambda data: self._progress(run, data, on_progress))
         except BaseException as error:

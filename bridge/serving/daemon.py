@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bridge.commands import greeting
@@ -72,7 +73,7 @@ class Daemon:
             max_queued=settings.limits.max_queued,
         )
         self.ledger = Ledger(rows=settings.limits.history_rows, text=settings.limits.history_bytes)
-        self.loading = Loading(loop, self.ledger, settings.limits)
+        self.loading = Loading(loop, self.ledger, settings)
         self.loading.on_desk = self._open_desk
         self.loading.on_engine = self._announce
         self.loading.on_failure = self._loading_failed
@@ -99,6 +100,8 @@ class Daemon:
             shutdown=self._shutdown,
             health=self._health,
             greet=self._greet,
+            in_turn=self._in_turn,
+            worker=settings.worker,
         )
         self._cache_settings: Mapping[str, Any] = {}
 
@@ -196,6 +199,7 @@ class Daemon:
         try:
             scope = desk.scope_of(request, self._services)
             scope.adapter = self._adapter
+            scope.progress = partial(self._send_event, "progress", entry)
             self.inflight.watch(entry, scope)
             result = desk.run(request, Invocation(self._services, scope, self.session.version))
             if isinstance(result, Work):
@@ -250,6 +254,13 @@ class Daemon:
             outcome = as_the_seed_answers(request.command, outcome)
         return self.session.encode_reply(request.id, outcome, entry.codec)
 
+    def _send_event(self, name: str, entry: Entry, data: dict[str, Any]) -> None:
+        """Tell the host something about a request; version 1 has no events. Any thread."""
+        if self.session.version > 1:
+            frame = self.session.encode_event(name, entry.request.id, data, entry.codec)
+            if frame is not None:
+                self.outbox.send(frame)
+
     def _refuse(self, entry: Entry, error: BridgeError) -> None:
         self.ledger.answered(entry.scope.tenant, time.monotonic() - entry.arrived)
         self._send_error(entry.request.id, error, entry.codec)
@@ -262,7 +273,7 @@ class Daemon:
     def _open_desk(self, desk: Desk) -> None:
         with self._turn:
             self._desk = desk
-            self._services.registry = desk.registry
+            self._services.registry, self._services.runs = desk.registry, desk.runs
             self._jobs = []
             while self._held:
                 entry = self._held.popleft()
@@ -302,6 +313,11 @@ class Daemon:
         self._loop.call_soon_threadsafe(set_status)
 
     # What commands may do to the daemon
+
+    def _in_turn(self, change: Callable[[], Any]) -> Any:
+        """Change the registry from a worker's thread, between two requests."""
+        with self._turn:
+            return change()
 
     def _greet(self, protocol: int) -> dict[str, Any]:
         return greeting_of(protocol, self.loading, self.settings.limits)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bridge import __version__
 from bridge.commands import catalogue
 from bridge.specs.lm_providers import provider_names
+from bridge.specs.optimizers import listing
 
 if TYPE_CHECKING:
     from bridge.serving.admission import Admission
@@ -36,7 +37,7 @@ def greeting_of(protocol: int, loading: Loading, limits: Limits) -> dict[str, An
         "dspy": {"version": _installed_version("dspy"), "ready": loading.ready},
         "commands": [name for names in catalogue.FAMILIES.values() for name in names],
         "modules": list(catalogue.MODULES),
-        "optimizers": list(catalogue.OPTIMIZERS),
+        "optimizers": listing(),
         "metrics": list(catalogue.METRICS),
         "adapters": list(catalogue.ADAPTERS),
         "lm_providers": provider_names(),

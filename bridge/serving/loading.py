@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bridge.commands.desk import Desk
     from bridge.engine.runtime import Engine
     from bridge.ledger import Ledger
-    from bridge.settings import Limits
+    from bridge.settings import Settings
 
 __all__ = ["Loading"]
 
@@ -23,10 +23,10 @@ __all__ = ["Loading"]
 class Loading:
     """The state of the imports. `engine` may be waited for from any thread but the loop's."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ledger: Ledger, limits: Limits) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, ledger: Ledger, settings: Settings) -> None:
         self._loop = loop
         self._ledger = ledger
-        self._limits = limits
+        self._settings = settings
         self._engine: Engine | None = None
         self._failure: BaseException | None = None
         self._done = threading.Event()
@@ -60,7 +60,7 @@ class Loading:
         try:
             from bridge.commands.desk import Desk  # noqa: PLC0415
 
-            self._call(self.on_desk, Desk())
+            self._call(self.on_desk, Desk(self._settings))
             engine = self._import_engine()
         except BaseException as error:  # noqa: BLE001 - whatever it was, the daemon cannot work
             self._failure = error
@@ -86,7 +86,7 @@ class Loading:
         try:
             from bridge.engine.runtime import Engine  # noqa: PLC0415
 
-            return Engine(self._ledger, self._limits)
+            return Engine(self._ledger, self._settings.limits)
         finally:
             gc.enable()
             gc.freeze()

@@ -18,6 +18,7 @@ import select
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.log import Log
@@ -58,6 +59,9 @@ def serve(settings: Settings) -> None:
             secrets.add(value)
     parent = os.getppid()
     ends = claim(settings.fds, secrets)
+    if settings.worker and settings.log_level != "debug":
+        # What optimizers print is for a person at a terminal, and there is none.
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - open for good
     sys.setswitchinterval(SWITCH_SECONDS)
     log = Log(settings.log_level)
     status = asyncio.run(_Life(settings, ends, secrets, log, parent).run())

@@ -220,15 +220,26 @@ class ModuleSpec:
             return "reasoning"
         return None
 
-    def to_wire(self) -> dict[str, Any]:
-        """The spec as `create_module` takes it, with no key in it."""
+    def with_state(self, state: dict[str, Any]) -> ModuleSpec:
+        """The same module with other learned state, ``{instructions?, demos?, predictors?}``.
+
+        Raises:
+            InvalidArgs: the state does not fit the module.
+        """
+        taught = replace(self, state=checked(LearnedState, state, "state"))
+        _check_state(taught, "state")
+        return with_version(taught)
+
+    def to_wire(self, *, keys: bool = False) -> dict[str, Any]:
+        """The spec as `create_module` takes it; with its LM's key only if `keys`."""
         wire: dict[str, Any] = {"id": self.id, "type": self.type}
         if MODULE_TYPES[self.type].needs_signature:
             wire["signature"] = self.signature.to_wire()
         wire["config"] = self.config.model_dump(exclude_none=True)
         wire["state"] = self.state.to_wire()
         if self.lm is not None:
-            wire["lm"] = self.lm if isinstance(self.lm, str) else self.lm.to_wire()
+            lm = self.lm
+            wire["lm"] = lm if isinstance(lm, str) else lm.whole() if keys else lm.to_wire()
         return wire
 
 

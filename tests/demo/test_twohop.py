@@ -31,16 +31,16 @@ def test_the_host_drives_two_hops_with_five_forwards(shown: str):
     assert "- Paris is the capital of France." in shown
 
 
-def test_both_passages_are_found_for_most_questions(shown: str):
-    found = re.search(r"both passages found for (\d+)", shown)
-    assert found
-    assert int(found[1]) >= 16
+def test_optimizing_raises_the_held_out_score_by_at_least_twenty_points(shown: str):
+    scores = re.search(r"score ([\d.]+) before, ([\d.]+) after \((\d+) and (\d+) of 18", shown)
+    assert scores
+    assert float(scores[2]) - float(scores[1]) >= 0.2
+    assert int(scores[4]) > int(scores[3])
 
 
-def test_demonstrations_in_a_modules_state_raise_the_score_by_half(shown: str):
-    counts = re.search(r"exactly right: (\d+) of 18 as it is, (\d+) of 18 after", shown)
-    assert counts
-    assert int(counts[2]) - int(counts[1]) >= 9
+def test_the_run_tells_what_it_learned(shown: str):
+    assert re.search(r"completed in [\d.]+ s with \d+ LM calls: 0.\d+ before, [\d.]+ after", shown)
+    assert re.search(r"learned \d+ demonstrations", shown)
 
 
 def test_an_unknown_lm_ends_the_demo_with_the_daemons_error():

@@ -7,6 +7,7 @@ plain text (media, tools, response formats, streams, several answers) takes DSPy
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -14,8 +15,10 @@ from dspy.clients.errors import error_boundary
 from dspy.dsp.utils.settings import settings
 from dspy.lm15 import Config, Message, Request, TextPart
 
+from bridge.scope import current_attempt
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["BridgeLM", "text_request"]
 
@@ -39,13 +42,25 @@ class BridgeLM(dspy.LM):  # type: ignore[misc]
     """An LM whose engine is a `Meter`."""
 
     def __call__(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> list[Any]:
-        """One answer as a list, as `dspy.LM` gives it."""
-        if messages is not None and prompt is None and settings.send_stream is None:
-            request = text_request(self.model, messages, {**self.kwargs, **kwargs})
-            if request is not None:
-                return self._complete(request)
-        answer: list[Any] = super().__call__(prompt, messages=messages, **kwargs)
-        return answer
+        """One answer as a list, or `n` of them, as `dspy.LM` gives them."""
+        options = {**self.kwargs, **kwargs}
+        count = options.pop("n", None) or 1
+        with sample(options.pop("rollout_id", None)):
+            if messages is not None and prompt is None and settings.send_stream is None:
+                request = text_request(self.model, messages, options)
+                if request is not None:
+                    return self._complete_all(request, count)
+            answer: list[Any] = super().__call__(prompt, messages=messages, **kwargs)
+            return answer
+
+    def _complete_all(self, request: Request, count: int) -> list[Any]:
+        if count == 1:
+            return self._complete(request)
+        answers: list[Any] = []
+        for number in range(count):
+            with sample(number):
+                answers += self._complete(request)
+        return answers
 
     def _complete(self, request: Request) -> list[Any]:
         with error_boundary(self.model, unexpected=True):
@@ -57,6 +72,20 @@ class BridgeLM(dspy.LM):  # type: ignore[misc]
 
         outputs: list[Any] = CallResult.native(response).outputs
         return outputs
+
+
+@contextmanager
+def sample(number: int | None) -> Iterator[None]:
+    """Within, calls are of this sample: what looks for equal requests keeps two samples apart."""
+    if number is None:
+        yield
+        return
+    # Samples are taken within samples: an attempt of a module, of a rollout, of `n` answers.
+    token = current_attempt.set(current_attempt.get() * 1_000_003 + number + 1)
+    try:
+        yield
+    finally:
+        current_attempt.reset(token)
 
 
 def text_request(
@@ -71,7 +100,7 @@ def text_request(
     """
     config = {}
     for name, value in options.items():
-        if value is None or name == "rollout_id":
+        if value is None:
             continue
         if name not in _OPTIONS:
             return None

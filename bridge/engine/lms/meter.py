@@ -51,13 +51,16 @@ class Meter:
         scope = current_scope.get()
         scope.check()
         begun = time.monotonic()
-        key = self._cache_key(scope, request)
-        if key is not None:
+        canonical = self._canonical(scope, request)
+        key = self._cache_key(scope, canonical)
+        kept = None
+        if scope.record is not None:
+            kept = scope.record.replay(self.spec, canonical)
+        if kept is None and key is not None:
             kept = self._cache.get(key)
-            if kept is not None:
-                hit = Usage(cached_calls=1)
-                self._record(scope, request, hit, begun=begun, text=kept.text)
-                return kept
+        if kept is not None:
+            self._record(scope, request, Usage(cached_calls=1), begun=begun, text=kept.text)
+            return kept
         usage = Usage()
         text: str | None = None
         try:
@@ -72,6 +75,8 @@ class Meter:
         self._record(scope, request, usage, begun=begun, text=text)
         if key is not None:
             self._cache.put(key, response)
+        if scope.record is not None:
+            scope.record.keep(self.spec, canonical, response)
         return response
 
     def _attempts(self, scope: Scope, request: Request, usage: Usage) -> Response:
@@ -99,13 +104,19 @@ class Meter:
             return float(asked) if asked <= LONGEST_PAUSE else None
         return min(self.spec.retry_delay_ms / 1000 * (1 << attempt), LONGEST_PAUSE)
 
-    def _cache_key(self, scope: Scope, request: Request) -> bytes | None:
-        if not (self._cache.settings.enabled and self.spec.cache):
-            return None
-        canonical = orjson.dumps(request_to_dict(request), option=orjson.OPT_SORT_KEYS)
-        return ResponseCache.key(
-            self.spec, scope.tenant, b"%d %s" % (current_attempt.get(), canonical)
-        )
+    def _canonical(self, scope: Scope, request: Request) -> bytes:
+        """The request in bytes, for those that look for its like; empty when nobody does."""
+        if scope.record is None and not self._caches:
+            return b""
+        plain = orjson.dumps(request_to_dict(request), option=orjson.OPT_SORT_KEYS)
+        return b"%d %s" % (current_attempt.get(), plain)
+
+    @property
+    def _caches(self) -> bool:
+        return self._cache.settings.enabled and self.spec.cache
+
+    def _cache_key(self, scope: Scope, canonical: bytes) -> bytes | None:
+        return ResponseCache.key(self.spec, scope.tenant, canonical) if self._caches else None
 
     def _price(self, usage: Usage, request: Request, response: Response) -> None:
         used = response.usage
@@ -129,6 +140,8 @@ class Meter:
         error: BaseException | None = None,
     ) -> None:
         scope.count(self.spec.name, usage)
+        if scope.on_lm is not None:
+            scope.on_lm(error)
         elapsed = time.monotonic() - begun
         self._ledger.record(
             scope,
