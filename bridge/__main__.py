@@ -19,6 +19,7 @@ dspy-bridge is the Python half of an Erlang port: it waits for frames, not for a
   dspy-bridge demo             see it work: a two-hop question answerer over a small library
   dspy-bridge --framing lines  talk to it by hand: one JSON object a line, such as
                                {"id": 1, "command": "ping", "args": {"hello": "there"}}
+  dspy-bridge report RUN.json  an optimizer run as one HTML page
   dspy-bridge schema           the JSON Schema of every command and error
   dspy-bridge --help           all options
 """
@@ -36,6 +37,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         from bridge.demo.twohop import main as demo  # noqa: PLC0415 - the daemon needs none of it
 
         raise SystemExit(demo(arguments[1:]))
+    elif arguments[0] == "report":
+        from bridge.report.command import main as report  # noqa: PLC0415
+
+        raise SystemExit(report(arguments[1:]))
     elif arguments[0] == "schema":
         from bridge.commands.schema import main as schema  # noqa: PLC0415
 
@@ -74,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     bounds = Limits()
     parser = argparse.ArgumentParser(
         prog="dspy-bridge",
-        description="Real DSPy behind an Erlang port. Also: dspy-bridge demo, dspy-bridge schema.",
+        description="Real DSPy behind an Erlang port. Also: dspy-bridge demo, report, schema.",
     )
     parser.add_argument(
         "--framing",

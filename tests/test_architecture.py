@@ -20,18 +20,18 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"protocol", "bridge", "bridge.turnstile"}),
     frozenset({"bridge.specs", "bridge.metrics", "bridge.retrieval"}),
     frozenset({"bridge.scope", "bridge.secrets", "bridge.settings", "bridge.log"}),
-    frozenset({"bridge.ledger", "bridge.registry"}),
+    frozenset({"bridge.datasets", "bridge.ledger", "bridge.registry"}),
     frozenset({"bridge.client"}),
     frozenset({"bridge.engine", "bridge.sandbox", "bridge.runs"}),
     frozenset({"bridge.commands"}),
     frozenset({"bridge.serving"}),
-    frozenset({"bridge.demo"}),
+    frozenset({"bridge.demo", "bridge.report"}),
     frozenset({"bridge.__main__"}),
 )
 """From the bottom up: a part imports its own layer's and those below. `bridge` is the package's
 own file, which holds the version."""
 
-HOST_SIDE = frozenset({"bridge.client", "bridge.demo"})
+HOST_SIDE = frozenset({"bridge.client", "bridge.demo", "bridge.report"})
 """The host's side of the wire: it knows of the daemon what any host knows."""
 
 MOST_LINES = 450

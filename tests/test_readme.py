@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.client import Port
+from bridge.commands.optimizing_models import MOST_INLINE
 from bridge.commands.reference import BLOCKS
+from bridge.datasets import MOST_EXAMPLES
+from bridge.metrics import METRICS
+from bridge.runs.store import MOST_KEPT
+from bridge.runs.table import MOST_RUNNING
 from bridge.specs.lm_providers import PROVIDERS
 from bridge.specs.step_nodes import OPERATORS, VERBS
 from bridge.specs.types import parse_type
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
 SOURCE = readme.text()
 LANGUAGES = {"console", "json", "elixir", "sh", "text"}
 EMBEDDED = {"lm": {"provider": "embedded", "model": "lexical"}}
+ANYTHING = "..."
+"""In a shown result: any value, or as a list's last item any more items."""
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -77,6 +84,7 @@ def _shell_environment(shims: Path) -> dict[str, str]:
         "PATH": path,
         "PYTHONPATH": str(readme.ROOT),
         "COLUMNS": "100",
+        "XDG_STATE_HOME": str(shims.parent),
         "LC_ALL": "C",
     }
 
@@ -104,15 +112,18 @@ def _pattern(expected: str) -> re.Pattern[str]:
 # JSON examples
 
 
-def test_json_examples_are_requests_that_succeed_in_order() -> None:
+def test_json_examples_are_requests_that_succeed_in_order(tmp_path: Path) -> None:
     results: dict[Any, Any] = {}
-    with Port(stderr=subprocess.DEVNULL) as port:
+    argv = [sys.executable, "-m", "bridge", "--state-dir", str(tmp_path)]
+    with Port(argv, stderr=subprocess.DEVNULL) as port:
         port.hello()
         for fence in readme.fences(SOURCE, "json"):
-            if (shown := re.fullmatch(r"result of (\d+)", fence.note)) is not None:
+            if (shown := re.fullmatch(r"(whole )?result of (\d+)", fence.note)) is not None:
                 (expected,) = _objects(fence.body)
-                answered = results[int(shown[1])]
-                assert {key: answered[key] for key in expected} == expected
+                answered = results[int(shown[2])]
+                keys = answered.keys() - {"_meta"} if shown[1] else expected.keys()
+                found = {key: answered[key] for key in keys}
+                assert _is_shown(found, expected), f"README line {fence.line}: {found}"
                 continue
             for frame in _objects(fence.body):
                 # `cancel` names a request that has its answer already: so it says here, too.
@@ -121,6 +132,30 @@ def test_json_examples_are_requests_that_succeed_in_order() -> None:
                 results[frame["id"]] = port.send(command, args, **request).result(60)
                 if command == "configure":
                     port.call("configure", EMBEDDED)
+
+
+def _is_shown(found: Any, shown: Any) -> bool:
+    if shown == ANYTHING:
+        return True
+    if isinstance(shown, dict) and isinstance(found, dict):
+        return shown.keys() == found.keys() and all(
+            _is_shown(found[key], part) for key, part in shown.items()
+        )
+    if isinstance(shown, list) and isinstance(found, list):
+        some = shown[:-1] if shown[-1:] == [ANYTHING] else shown
+        return (len(found) == len(shown) or len(some) < len(shown) <= len(found)) and all(
+            map(_is_shown, found, some)
+        )
+    return bool(found == shown)
+
+
+def test_what_is_shown_of_a_result_is_compared_with_it() -> None:
+    found = {"score": 1.0, "rows": [{"index": 0}, {"index": 1}, {"index": 2}]}
+    assert _is_shown(found, {"score": "...", "rows": [{"index": 0}, "..."]})
+    assert not _is_shown(found, {"score": 0.5, "rows": [{"index": 0}, "..."]})
+    assert not _is_shown(found, {"score": 1.0})
+    assert not _is_shown(found, {"score": 1.0, "rows": [{"index": 0}]})
+    assert not _is_shown(found, {"score": 1.0, "rows": [{"index": 1}, "..."]})
 
 
 def _objects(body: str) -> list[Any]:
@@ -162,7 +197,11 @@ def test_shell_example_is_bash_and_its_make_targets_exist(fence: readme.Fence) -
 
 def test_dependency_table_is_pyproject() -> None:
     project = tomllib.loads((readme.ROOT / "pyproject.toml").read_text())["project"]
-    declared = project["dependencies"] + project["optional-dependencies"]["dev"]
+    optional = project["optional-dependencies"]
+    extras, dev = optional["optimizers"], optional["dev"]
+    # Tests run every optimizer.
+    assert set(extras) <= set(dev)
+    declared = [*project["dependencies"], *extras, *(each for each in dev if each not in extras)]
     rows = readme.table(SOURCE, "| Package | Version | Why |")
     assert [f"{name}{version}".replace("`", "") for name, version, _ in rows] == declared
     assert all(why for _, _, why in rows)
@@ -187,6 +226,21 @@ def test_step_tables_have_every_verb_and_operator() -> None:
     }
     listed = SOURCE.partition("is an expression:\n")[2].partition("\n")[0]
     assert re.findall(r"`(\w+)`", listed) == sorted(OPERATORS)
+
+
+def test_metric_table_has_every_metric_with_its_defaults() -> None:
+    rows = readme.table(SOURCE, "| Metric | Score | `field` | `gold` |")
+    assert [row[0].strip("`") for row in rows] == list(METRICS)
+    for name, _, field, gold in rows:
+        metric = METRICS[name.strip("`")]
+        label = metric.gold or ("the field's name" if metric.needs_label else "")
+        assert (field.strip("`"), gold.strip("`")) == (metric.field, label)
+
+
+def test_bounds_of_runs_and_datasets_are_the_code_s() -> None:
+    rows = readme.table(SOURCE, "| Bound | What it is |")
+    bounds = [int(bound.replace(",", "")) for bound, _ in rows]
+    assert bounds == [MOST_RUNNING, MOST_KEPT, MOST_INLINE, MOST_EXAMPLES]
 
 
 def test_provider_table_has_every_provider_of_its_own() -> None:

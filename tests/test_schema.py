@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from bridge.commands.catalogue import FAMILIES
-from bridge.commands.schema import document, limits, main
+from bridge.commands.schema import CONFIG_DEFAULTS, CONFIG_NOTES, document, limits, main
 from bridge.settings import CONFIGURABLE, LIMIT_NAMES
+from bridge.specs.optimizers import ROWS, split_config
 from protocol import HOST_CALL_TARGETS
 from protocol.errors import CODES
 
@@ -55,6 +58,67 @@ def test_it_has_every_limit_with_its_reason() -> None:
 
 def test_it_has_every_host_call_target() -> None:
     assert tuple(row["target"] for row in DOCUMENT["host_calls"]) == HOST_CALL_TARGETS
+
+
+# Optimizers
+
+RUNNABLE = [name for name, row in ROWS.items() if not row.unavailable]
+OURS = {"KNNFewShot.k", "KNNFewShot.max_bootstrapped_demos", "GEPA.auto"}
+"""Defaults that are the bridge's and not DSPy's."""
+
+
+def test_it_has_every_optimizer_and_why_some_cannot_run() -> None:
+    assert DOCUMENT["optimizers"].keys() == ROWS.keys()
+    there = {name for name, row in DOCUMENT["optimizers"].items() if "config" in row}
+    assert there == set(RUNNABLE)
+    assert all(DOCUMENT["optimizers"][name]["not_in_this_version"] for name in ROWS.keys() - there)
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_every_default_of_a_config_is_a_value_that_it_takes(name: str) -> None:
+    schema = DOCUMENT["optimizers"][name]["config"]
+    keys = schema["properties"].items()
+    defaults = {key: part["default"] for key, part in keys if "default" in part}
+    assert Draft202012Validator(schema).is_valid(defaults)
+    constructor, compiled = split_config(ROWS[name], defaults)
+    assert {**constructor, **compiled} == defaults
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_the_defaults_of_a_config_are_those_of_dspy(name: str) -> None:
+    known = _dspy_defaults(name)
+    for key, part in DOCUMENT["optimizers"][name]["config"]["properties"].items():
+        if f"{name}.{key}" in OURS:
+            continue
+        default = part.get("default")
+        # What a note says is no value of DSPy's: null, or found out when it runs.
+        assert default == known.get(key) or (default is None and "description" in part), key
+
+
+def _dspy_defaults(name: str) -> dict[str, Any]:
+    teleprompt = import_module("dspy.teleprompt")
+    optuna = import_module("dspy.teleprompt.teleprompt_optuna")
+    classes = [getattr(teleprompt, name, None) or getattr(optuna, name)]
+    if name in {"InferRules", "KNNFewShot"}:
+        # They hand what they do not know on.
+        classes.append(teleprompt.BootstrapFewShot)
+    found: dict[str, Any] = {}
+    for owner in classes:
+        for function in (owner.__init__, owner.compile):
+            for key, parameter in inspect.signature(function).parameters.items():
+                if parameter.default is not inspect.Parameter.empty:
+                    found.setdefault(key, parameter.default)
+    return found
+
+
+def test_every_default_and_note_of_a_config_is_of_a_key_that_there_is() -> None:
+    keys = {key for name in RUNNABLE for key in _keys_of(name)}
+    own = {f"{name}.{key}" for name in RUNNABLE for key in _keys_of(name)}
+    assert CONFIG_DEFAULTS.keys() | CONFIG_NOTES.keys() <= keys | own
+
+
+def _keys_of(name: str) -> set[str]:
+    return {*ROWS[name].constructor, *ROWS[name].compile}
 
 
 def test_a_request_of_the_wire_is_valid_under_its_schema() -> None:

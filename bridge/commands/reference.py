@@ -22,7 +22,7 @@ LONGEST_DEFAULT = 40
 
 
 def reference(document: Mapping[str, Any]) -> str:
-    """Messages, commands, shapes, module types, type spellings, errors, events."""
+    """Messages, commands, shapes, module types, optimizers, type spellings, errors, events."""
     parts = [
         "### Messages",
         _messages(document["protocol"]),
@@ -36,6 +36,8 @@ def reference(document: Mapping[str, Any]) -> str:
         *_shapes(document),
         "### Module types",
         _module_types(document["module_types"]),
+        "### Optimizers",
+        *_optimizers(document["optimizers"]),
         "### Type spellings",
         _table(
             ("Type", "Words that mean it"),
@@ -211,6 +213,45 @@ def _module_types(types: Mapping[str, Any]) -> str:
         *(f"#### Config of {', '.join(names)}\n\n{text}" for text, names in configs.items()),
     ]
     return "\n\n".join(lines)
+
+
+METRIC_WORDS = {"none": "", "score": "yes", "feedback": "yes, with feedback"}
+
+
+def _optimizers(rows: Mapping[str, Any]) -> Iterable[str]:
+    there = {name: row for name, row in rows.items() if "config" in row}
+    yield _table(
+        ("Optimizer", "What it learns", "Other names", "Metric", "Examples", "Packages"),
+        (
+            (
+                f"`{name}`",
+                row["summary"],
+                ", ".join(map(_ticks, row["other_names"])),
+                METRIC_WORDS[row["metric"]],
+                f"≥ {row['minimum']}",
+                ", ".join(map(_ticks, row["needs"])),
+            )
+            for name, row in there.items()
+        ),
+    )
+    missing = (
+        f"`{name}` ({row['not_in_this_version']})"
+        for name, row in rows.items()
+        if "not_in_this_version" in row
+    )
+    yield f"Not in this version: {', '.join(missing)}."
+    model = there["BootstrapFewShot"]["config"]["properties"]
+    for name, row in there.items():
+        yield f"#### Config of {name}"
+        yield from _config(row["config"], {} if name == "BootstrapFewShot" else model)
+
+
+def _config(schema: Schema, model: Mapping[str, Any]) -> Iterable[str]:
+    """The keys of an optimizer; those that are as in `model` by name only."""
+    same = [key for key, part in schema["properties"].items() if model.get(key) == part]
+    if same:
+        yield f"As in BootstrapFewShot: {', '.join(map(_ticks, same))}."
+    yield _properties(schema, same)
 
 
 def _keys(schema: Schema) -> list[str]:

@@ -1,8 +1,9 @@
 """The contract as one JSON document, made of the code that keeps it: ``dspy-bridge schema``.
 
 Nothing is listed here that another file knows: messages come from `protocol.messages`, commands
-and their arguments from the table, errors from their tree, module types and type spellings from
-`bridge.specs`. Only the events have no table of their own.
+and their arguments from the table, errors from their tree, module types, optimizers and type
+spellings from `bridge.specs`. Only the events, and the defaults of DSPy's optimizers, have no table
+of their own in the code; a test holds the defaults against DSPy.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from bridge.specs.checking import nearest
 from bridge.specs.lm_providers import PROVIDERS
 from bridge.specs.lms import LMSpec
 from bridge.specs.modules import MODULE_TYPES, NOT_YET
+from bridge.specs.optimizers import ALIASES, ROWS, KeySpec, OptimizerRow
 from bridge.specs.spellings import SPELLINGS
 from protocol import HOST_CALL_TARGETS, VERSIONS, FromDaemon, FromHost
 from protocol.errors import BridgeError
@@ -53,8 +55,111 @@ EVENTS: Mapping[str, tuple[str, dict[str, Any]]] = {
             "required": ["seconds", "rss"],
         },
     ),
+    "progress": (
+        "How the `optimize` or `evaluate` of this id goes: at each phase and trial, and meanwhile.",
+        {
+            "type": "object",
+            "properties": {
+                "run_id": {"type": "string"},
+                "phase": {"enum": ["baseline", "optimizing", "scoring", "done"]},
+                "trial": {"type": "integer", "description": "candidates evaluated so far"},
+                "trials": {"type": ["integer", "null"], "description": "of them in all, if known"},
+                "score": {"type": ["number", "null"], "description": "of a trial that just ended"},
+                "best_score": {"type": ["number", "null"]},
+                "lm_calls": {"type": "integer"},
+                "tokens": {"type": "integer", "description": "in and out together"},
+                "cost": {"type": ["number", "null"], "description": "US dollars, if known"},
+                "elapsed_ms": {"type": "integer"},
+            },
+            "required": [
+                "run_id",
+                "phase",
+                "trial",
+                "trials",
+                "score",
+                "best_score",
+                "lm_calls",
+                "tokens",
+                "cost",
+                "elapsed_ms",
+            ],
+        },
+    ),
 }
 """Event name to its meaning and the schema of its data; those that this version sends."""
+
+CONFIG_DEFAULTS: Mapping[str, Any] = {
+    "k": 16,
+    "KNNFewShot.k": 4,
+    "sample": True,
+    "max_bootstrapped_demos": 4,
+    "max_labeled_demos": 16,
+    "MIPROv2.max_labeled_demos": 4,
+    "max_rounds": 1,
+    "num_candidate_programs": 16,
+    "labeled_sample": True,
+    "breadth": 10,
+    "depth": 3,
+    "COPRO.init_temperature": 1.4,
+    "COPRO.track_stats": False,
+    "auto": "light",
+    "MIPROv2.init_temperature": 1.0,
+    "MIPROv2.track_stats": True,
+    "verbose": False,
+    "minibatch": True,
+    "minibatch_size": 35,
+    "minibatch_full_eval_steps": 5,
+    "program_aware_proposer": True,
+    "data_aware_proposer": True,
+    "view_data_batch_size": 10,
+    "tip_aware_proposer": True,
+    "fewshot_aware_proposer": True,
+    "bsize": 32,
+    "SIMBA.num_candidates": 6,
+    "max_steps": 8,
+    "SIMBA.max_demos": 4,
+    "demo_input_field_maxlen": 100_000,
+    "temperature_for_sampling": 0.2,
+    "temperature_for_candidates": 0.2,
+    "reflection_minibatch_size": 3,
+    "candidate_selection_strategy": "pareto",
+    "skip_perfect_score": True,
+    "add_format_failure_as_feedback": False,
+    "component_selector": "round_robin",
+    "use_merge": True,
+    "max_merge_invocations": 5,
+    "failure_score": 0.0,
+    "perfect_score": 1.0,
+    "InferRules.num_candidates": 10,
+    "num_rules": 10,
+    "valset_ratio": 0.1,
+    "shuffle_trainset_between_steps": True,
+}
+"""What an optimizer does without a config key: by ``Optimizer.key``, else by the key alone."""
+
+CONFIG_NOTES: Mapping[str, str] = {
+    "metric_threshold": "least score of a run that becomes a demonstration; any above 0",
+    "teacher_settings": "`{lm}`: the LM whose runs are learned from; the run's LM",
+    "KNNFewShot.max_bootstrapped_demos": "as many as `k`",
+    "max_errors": "program runs that may fail; DSPy's 10",
+    "num_threads": "at most `max_concurrency` of the request, and as many when left out",
+    "stop_at_score": "a mean score that is enough",
+    "restrict": "numbers of candidates, from -3 on; all",
+    "BootstrapFewShotWithOptuna.max_demos": "takes the place of `max_bootstrapped_demos`",
+    "prompt_model": "the run's LM",
+    "task_model": "the run's LM",
+    "reflection_lm": "the run's LM",
+    "seed": "the request's",
+    "MIPROv2.auto": "not beside `num_candidates` or `num_trials`",
+    "MIPROv2.num_candidates": "10 when only `num_trials` is given",
+    "num_trials": "from `num_candidates` when only that is given",
+    "minibatch_size": "at most the examples that candidates are scored on",
+    "bsize": "at most the trainset",
+    "GEPA.auto": "one budget of `auto`, `max_full_evals`, `max_metric_calls`",
+    "optimizers": "name to `{optimizer, config}`; `p`: BootstrapFewShotWithRandomSearch",
+    "strategy": "names joined by ` -> `; all of them in order",
+}
+"""What stands beside a default, or in its place; keys as in `CONFIG_DEFAULTS`."""
 
 
 def document() -> dict[str, Any]:
@@ -64,6 +169,7 @@ def document() -> dict[str, Any]:
         "commands": {name: command_schema(command) for name, command in COMMANDS.items()},
         "errors": _errors(),
         "module_types": _module_types(),
+        "optimizers": {row.name: _optimizer(row) for row in ROWS.values()},
         "types": _types(),
         "lm_providers": {row.name: row.summary for row in PROVIDERS.values()},
         "limits": limits(),
@@ -195,6 +301,57 @@ def _module_types() -> dict[str, Any]:
         for row in MODULE_TYPES.values()
     }
     return {**known, **{name: {"not_in_this_version": why} for name, why in NOT_YET.items()}}
+
+
+def _optimizer(row: OptimizerRow) -> dict[str, Any]:
+    """``{summary, other_names, metric, needs, valset, minimum, config}``, or why it cannot run."""
+    if row.unavailable:
+        return {"summary": row.summary, "not_in_this_version": row.unavailable}
+    keys = {**row.constructor, **row.compile}
+    config: dict[str, Any] = {
+        "type": "object",
+        "properties": {name: _config_key(row.name, name, key) for name, key in keys.items()},
+        "additionalProperties": False,
+    }
+    if any(key.kind in {"lm", "settings"} for key in keys.values()):
+        config["$defs"] = {"LMSpec": LMSpec.model_json_schema()}
+    return {
+        "summary": row.summary,
+        "other_names": [name for name, (meant, _) in ALIASES.items() if meant == row.name],
+        "metric": row.metric,
+        "needs": list(row.needs),
+        "valset": row.valset,
+        "minimum": row.minimum,
+        "config": config,
+    }
+
+
+def _config_key(optimizer: str, name: str, key: KeySpec) -> dict[str, Any]:
+    schema = _config_value(key)
+    places = (f"{optimizer}.{name}", name)
+    for word, table in (("default", CONFIG_DEFAULTS), ("description", CONFIG_NOTES)):
+        found = next((place for place in places if place in table), None)
+        if found is not None:
+            schema[word] = table[found]
+    return schema
+
+
+def _config_value(key: KeySpec) -> dict[str, Any]:
+    lm = {"anyOf": [{"$ref": "#/$defs/LMSpec"}, {"type": "string"}]}
+    match key.kind:
+        case "lm":
+            return lm
+        case "settings":
+            return {"type": "object", "properties": {"lm": lm}, "additionalProperties": False}
+        case "integers":
+            return {"type": "array", "items": {"type": "integer"}, "minItems": 1}
+        case "optimizers":
+            entry = {"anyOf": [{"type": "string"}, {"type": "object"}]}
+            return {"type": "object", "additionalProperties": entry, "minProperties": 1}
+        case "string" if key.choices:
+            return {"enum": list(key.choices)}
+    bounds = {"minimum": key.minimum, "maximum": key.maximum}
+    return {"type": key.kind, **{name: at for name, at in bounds.items() if at is not None}}
 
 
 def _types() -> list[dict[str, Any]]:

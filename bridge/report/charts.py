@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Frame", "axis", "score_chart", "spending_chart"]
 
+LETTERS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+"""What thousands are called where there is little room."""
+
+MOST_DECIMALS = 5
+"""Of a mark on an axis; smaller steps are told as powers of ten."""
+
 MOST_DOTS = 80
 """More of them than this touch each other; the line says it alone."""
 
@@ -32,7 +38,7 @@ class Frame:
     width: float
     height: float
     marks: int
-    left: float = 48
+    left: float = 56
     right: float = 16
     top: float = 20
     bottom: float = 28
@@ -77,9 +83,7 @@ def score_chart(trials: Sequence[Trial], baseline: float | None, frame: Frame) -
         (frame.x(at, len(trials)), frame.y(trial.score, low, high))
         for at, trial in enumerate(trials)
     ]
-    steps = [
-        (frame.x(at, len(trials)), frame.y(best, low, high)) for at, best in enumerate(bests)
-    ]
+    steps = [(frame.x(at, len(trials)), frame.y(best, low, high)) for at, best in enumerate(bests)]
     parts = [*_grid(marks, frame, _mark_text(marks)), *_under([t.name for t in trials], frame)]
     if baseline is not None:
         y = frame.y(baseline, low, high)
@@ -104,8 +108,10 @@ def spending_chart(
     names: Sequence[str],
     values: Sequence[float],
     frame: Frame,
+    *,
     title: str,
     text: Callable[[float], str],
+    sign: str = "",
 ) -> Html:
     """A bar for each trial.
 
@@ -115,6 +121,7 @@ def spending_chart(
         frame: where it is drawn.
         title: what is counted.
         text: says a value.
+        sign: stands before the values of the axis.
     """
     marks = axis([0.0, *values], 2)
     low, high = marks[0], marks[-1]
@@ -127,7 +134,7 @@ def spending_chart(
         place = {"x": _n(frame.x(at, len(values)) - wide / 2), "y": _n(y), "width": _n(wide)}
         tip = el("title", f"Trial {names[at]}: {text(value)}")
         bars.append(el("rect", tip, class_="bar", height=_n(floor - y), rx=1.5, **place))
-    parts = [*_grid(marks, frame, text), *_under(names, frame), *bars]
+    parts = [*_grid(marks, frame, _mark_text(marks, sign)), *_under(names, frame), *bars]
     most = max(range(len(values)), key=values.__getitem__)
     told = f"The most, {text(values[most])}, was in trial {names[most]}"
     return _svg(frame, title, told, parts)
@@ -167,10 +174,17 @@ def _under(names: Sequence[str], frame: Frame) -> list[Html]:
     ]
 
 
-def _mark_text(marks: Sequence[float]) -> Callable[[float], str]:
-    """As many decimals as tell two marks apart."""
-    digits = max(0, -math.floor(math.log10(marks[1] - marks[0]) + 1e-9))
-    return lambda mark: f"{mark + 0.0:,.{digits}f}" if digits < 7 else f"{mark:.1e}"
+def _mark_text(marks: Sequence[float], sign: str = "") -> Callable[[float], str]:
+    """As many decimals as tell two marks apart; thousands and more by their letter."""
+    step = marks[1] - marks[0]
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    top = max(map(abs, marks))
+    unit, letter = next((pair for pair in LETTERS if top >= 10 * pair[0]), (1.0, ""))
+    if unit > 1:
+        digits = max(0, -math.floor(math.log10(step / unit) + 1e-9))
+    if digits > MOST_DECIMALS:
+        return lambda mark: f"{sign}{mark:.0e}"
+    return lambda mark: f"{sign}{mark / unit + 0.0:.{digits}f}{letter if mark else ''}"
 
 
 def _summit(trials: Sequence[Trial], steps: Sequence[tuple[float, float]], frame: Frame) -> Html:
@@ -186,7 +200,8 @@ def _summit(trials: Sequence[Trial], steps: Sequence[tuple[float, float]], frame
 
 def _dot(point: tuple[float, float], trial: Trial) -> Html:
     tip = f"Trial {trial.name}: {score_text(trial.score)}, best so far {score_text(trial.best)}"
-    return el("circle", el("title", tip), class_="dot", cx=_n(point[0]), cy=_n(point[1]), r=3)
+    kind = "dot partial" if trial.partial else "dot"
+    return el("circle", el("title", tip), class_=kind, cx=_n(point[0]), cy=_n(point[1]), r=3)
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

@@ -40,21 +40,20 @@ def main(argv: Sequence[str]) -> int:
     )
     options = parser.parse_args(argv)
     source: Path = options.run
-    target: Path = options.output or source.with_suffix(".html")
     try:
         written = page(read_run(_read(source))).encode()
     except NotARunError as error:
         return _refused(f"{source} {error}")
     except OSError as error:
         return _refused(f"{source} cannot be read: {error.strerror or error}")
+    target: Path = options.output or source.with_suffix(".html")
     if target.exists() and target.samefile(source):
         return _refused(f"{target} is the run itself; name another file with -o")
     try:
         target.write_bytes(written)
     except OSError as error:
         return _refused(f"{target} cannot be written: {error.strerror or error}")
-    sys.stdout.write(f"{target} ({len(written) / 1000:,.0f} kB)\n")
-    return 0
+    return _told(f"{target} ({len(written) / 1000:,.0f} kB)\n")
 
 
 def _read(source: Path) -> bytes:
@@ -63,6 +62,13 @@ def _read(source: Path) -> bytes:
     if len(data) > MOST_BYTES:
         raise NotARunError(f"is larger than {MOST_BYTES >> 20} MiB, which no run is")
     return data
+
+
+def _told(message: str) -> int:
+    # A file's name may hold bytes that the terminal's encoding has no character for.
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(message.encode(encoding, "backslashreplace").decode(encoding))
+    return 0
 
 
 def _refused(message: str) -> int:

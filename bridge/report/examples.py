@@ -66,9 +66,13 @@ class Pair:
 
 
 def pair_rows(rows: Any) -> list[Pair]:
-    """The pairs of ``{before, after}``, by `index`, else by place; in the order of `Change`."""
-    given = mapping(rows)
-    before, after = _by_name(given.get("before")), _by_name(given.get("after"))
+    """An example's two rows each, in the order of `Change`.
+
+    Args:
+        rows: ``[{index, example, before, after}]``, one side null where it was not run; or
+            ``{before: [{index, example, …}], after: […]}``, paired by `index`, else by place.
+    """
+    before, after = (_by_name(_side(rows, side)) for side in ("before", "after"))
     pairs = [
         Pair(name, before.get(name), after.get(name), _change(before.get(name), after.get(name)))
         for name in dict.fromkeys([*before, *after])
@@ -91,16 +95,26 @@ def example_section(pairs: Sequence[Pair]) -> Html | None:
     if same:
         folding = el("summary", f"{plural(len(same), 'example')} with the same score")
         table = _table(same, columns, "Examples with the same score")
-        parts.append(
-            el("details", folding, table, open=not changed or len(same) <= OPEN_UP_TO)
-        )
+        parts.append(el("details", folding, table, open=not changed or len(same) <= OPEN_UP_TO))
     return join(parts)
 
 
-def _by_name(rows: Any) -> dict[str, Json]:
+def _side(rows: Any, side: str) -> list[Any]:
+    """One side's rows, each with its index and its example."""
+    if isinstance(rows, dict):
+        return listing(rows.get(side))
+    found = []
+    for place, row in enumerate(map(mapping, listing(rows))):
+        shared = {"index": row.get("index", place), "example": row.get("example")}
+        if row.get(side) is not None:
+            found.append({**mapping(row[side]), **shared})
+    return found
+
+
+def _by_name(rows: list[Any]) -> dict[str, Json]:
     """Rows by their `index`, or by their place where it is none or is taken."""
     named: dict[str, Json] = {}
-    for place, row in enumerate(map(mapping, listing(rows))):
+    for place, row in enumerate(map(mapping, rows)):
         index = number(row.get("index"))
         name = str(place) if index is None or not index.is_integer() else str(int(index))
         named[name if name not in named else f"{place} (again)"] = row
@@ -138,9 +152,7 @@ def _summary(pairs: Sequence[Pair], columns: _Columns) -> Html:
         return told
     totals = {kind: sum(pair.change is kind for pair in pairs) for kind in Change}
     items = [
-        el("li", _tag(kind), el("strong", count(total)))
-        for kind, total in totals.items()
-        if total
+        el("li", _tag(kind), el("strong", count(total))) for kind, total in totals.items() if total
     ]
     return join([told, el("ul", *items, class_="tally")])
 
@@ -204,7 +216,7 @@ def _table(pairs: Sequence[Pair], columns: _Columns, caption: str) -> Html:
 
 
 def _head(text: str) -> Html:
-    return el("th", text, scope="col", role="columnheader")
+    return el("th", text, scope="col", role="columnheader", class_=text.lower())
 
 
 def _row(pair: Pair, columns: _Columns) -> Html:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bridge.report.reading import named, number
 
-__all__ = ["count", "duration", "moment", "money", "plural", "score", "signed"]
+__all__ = ["MINUS", "count", "duration", "moment", "money", "plural", "score", "signed"]
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -16,11 +16,8 @@ MINUS = "\N{MINUS SIGN}"
 def score(value: float) -> str:
     """A score in its own unit: three decimals, fewer for large ones."""
     size = abs(value)
-    if 0 < size < 0.0005:
-        text = f"{value:.1e}"
-    else:
-        text = f"{value:.3f}" if size < 10 else f"{value:,.1f}"
-    return text.replace("-", MINUS)
+    form = ".1e" if 0 < size < 0.0005 else ".3f" if size < 10 else ",.1f"
+    return format(value, form).replace("-", MINUS)
 
 
 def signed(value: float) -> str:

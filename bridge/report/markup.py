@@ -18,12 +18,17 @@ __all__ = ["Html", "clean", "document", "el", "inline_css", "join"]
 VOID = frozenset({"meta", "br"})
 """Elements without an end tag."""
 
+FORBIDDEN = (*range(0x20), *range(0x7F, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF)
+"""What HTML does not take as characters: controls, NUL among them, and lone surrogates."""
+
+OVERRIDES = (0x202D, 0x202E)
+"""These make text read as something else than it says; text of any script does without them."""
+
 UNSHOWABLE = {
     code: "\N{REPLACEMENT CHARACTER}"
-    for code in (*range(0x20), *range(0x7F, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF)
+    for code in (*FORBIDDEN, *OVERRIDES)
     if chr(code) not in "\t\n"
 }
-"""What HTML forbids as characters: controls, NUL among them, and lone surrogates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +39,23 @@ class Html:
 
 
 def clean(text: str) -> str:
-    """The text with newlines as line feeds, and a replacement for what HTML cannot show."""
+    """The text with newlines as line feeds, and a replacement for what must not be shown."""
     return text.replace("\r\n", "\n").replace("\r", "\n").translate(UNSHOWABLE)
 
 
-def el(
-    name: str, *children: Html | str | None, **attributes: str | float | bool | None
-) -> Html:
+def el(tag: str, /, *children: Html | str | None, **attributes: str | float | bool | None) -> Html:
     """An element.
 
     Args:
-        name: of its tag.
+        tag: its name.
         children: `Html` as it is, text escaped, None left out.
         attributes: `class_` is `class`, `aria_label` is `aria-label`; True is an attribute without
             a value, None and False are none.
     """
     said = "".join(_attribute(key, value) for key, value in attributes.items())
-    if name in VOID:
-        return Html(f"<{name}{said}>")
-    return Html(f"<{name}{said}>{join(children).markup}</{name}>")
+    if tag in VOID:
+        return Html(f"<{tag}{said}>")
+    return Html(f"<{tag}{said}>{join(children).markup}</{tag}>")
 
 
 def join(parts: Iterable[Html | str | None], between: str = "") -> Html:

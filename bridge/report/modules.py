@@ -69,9 +69,7 @@ def module_section(learners: Sequence[Learner]) -> Html | None:
     return join([_module(learner) for learner in learners])
 
 
-def _learners(
-    name: str, old: Mapping[str, Any], new: Mapping[str, Any]
-) -> Iterator[Learner]:
+def _learners(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Learner]:
     olds, news = mapping(old.get("predictors")), mapping(new.get("predictors"))
     yield _learner(name, None, old, new)
     for inner in dict.fromkeys([*news, *olds]):

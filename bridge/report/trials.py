@@ -10,19 +10,30 @@ from bridge.report.reading import listing, mapping, named, number
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Spending", "Trial", "read_trials", "spending", "thinned"]
+__all__ = ["Spending", "Trial", "read_trials", "sizes_apart", "spending", "thinned"]
 
 Unit = Literal["cost", "tokens", "lm_calls"]
+
+UNITS: tuple[Unit, ...] = ("cost", "tokens", "lm_calls")
+"""The one that says most first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One trial that was scored. `spent` is the run's total by then, by unit, where known."""
+    """One trial that was scored.
+
+    Attributes:
+        name: its number, as a text.
+        score: of the candidate.
+        best: the best score by then.
+        partial: whether it was scored on fewer examples than others were.
+        spent: the run's total by then, by unit, where known.
+    """
 
     name: str
-    phase: str
     score: float
     best: float
+    partial: bool
     spent: dict[Unit, float]
 
 
@@ -34,31 +45,60 @@ class Spending:
     values: tuple[float, ...]
 
 
-def read_trials(history: Any) -> list[Trial]:
-    """The scored trials of a run's history, in order; of several scores of one trial, the last.
+def read_trials(history: Any, told: Any = None) -> list[Trial]:
+    """The scored trials of a run, in order; of several scores of one trial, the last.
 
-    A score without `best_score` beside it counts towards the best so far by itself.
+    Args:
+        history: the run's progress reports; those without a score are no trials.
+        told: the result's ``[{trial, score, examples}]``, which says how many examples there were,
+            and stands for the history where that has no scores.
     """
+    rows = _scored(history) or _scored(told)
+    sizes = {name: number(row.get("examples")) for name, row in _scored(told).items()}
+    whole = max((size for size in sizes.values() if size is not None), default=None)
     trials: list[Trial] = []
     best: float | None = None
-    for position, row in enumerate(map(mapping, listing(history)), 1):
-        score = number(row.get("score"))
-        if score is None:
-            continue
+    for name, row in rows.items():
+        score, size = row["score"], sizes.get(name)
+        partial = whole is not None and size is not None and size < whole
         said = number(row.get("best_score"))
-        best = said if said is not None else max(score, score if best is None else best)
-        name = named(row.get("trial")) or str(position)
-        spent = {
-            unit: value
-            for unit in ("cost", "tokens", "lm_calls")
-            if (value := number(row.get(unit))) is not None
-        }
-        trial = Trial(name, named(row.get("phase")) or "", score, best, spent)  # type: ignore[arg-type]
-        if trials and trials[-1].name == name:
-            trials[-1] = trial
-        else:
-            trials.append(trial)
+        if said is not None:
+            best = said
+        elif best is None or (score > best and not partial):
+            best = score
+        trials.append(Trial(name, float(score), best, partial, _spent(row)))
     return trials
+
+
+def sizes_apart(told: Any, rows: int) -> tuple[int, int] | None:
+    """How many examples the trials and the result were scored on, where that differs.
+
+    Many optimizers try on the training examples, while a run's score is that of the validation
+    examples; one must not be read as the other. None where nothing says that they differ.
+
+    Args:
+        told: the result's ``[{trial, score, examples}]``.
+        rows: the examples that the result was scored on; 0 when unknown.
+    """
+    sizes = [number(row.get("examples")) for row in _scored(told).values()]
+    whole = max((size for size in sizes if size is not None), default=None)
+    if whole is None or rows in {0, whole}:
+        return None
+    return round(whole), rows
+
+
+def _scored(rows: Any) -> dict[str, dict[str, Any]]:
+    """Rows with a score by their trial, or by their place where they name none."""
+    found: dict[str, dict[str, Any]] = {}
+    for place, row in enumerate(map(mapping, listing(rows)), 1):
+        if number(row.get("score")) is not None:
+            found[named(row.get("trial")) or str(place)] = row
+    return found
+
+
+def _spent(row: dict[str, Any]) -> dict[Unit, float]:
+    known = {unit: number(row.get(unit)) for unit in UNITS}
+    return {unit: value for unit, value in known.items() if value is not None}
 
 
 def spending(trials: Sequence[Trial]) -> Spending | None:
@@ -66,8 +106,7 @@ def spending(trials: Sequence[Trial]) -> Spending | None:
 
     The first trial's includes what was spent before it.
     """
-    units: tuple[Unit, ...] = ("cost", "tokens", "lm_calls")
-    for unit in units:
+    for unit in UNITS:
         totals = [trial.spent[unit] for trial in trials if unit in trial.spent]
         if len(totals) == len(trials) and any(total > 0 for total in totals):
             steps = zip([0.0, *totals], totals, strict=False)

@@ -39,7 +39,7 @@ def compare(before: str, after: str) -> tuple[list[Piece], list[Piece]] | None:
         return None
     keys = [[word.rstrip() for word in side] for side in words]
     matcher = SequenceMatcher(None, keys[0], keys[1])
-    spans = [(tag != "equal", *place) for tag, *place in matcher.get_opcodes()]
+    spans = [(op[0] != "equal", *op[1:]) for op in matcher.get_opcodes()]
     left: list[Piece] = []
     right: list[Piece] = []
     for changed, i1, i2, j1, j2 in _without_islands(spans, keys[0]):
@@ -50,18 +50,21 @@ def compare(before: str, after: str) -> tuple[list[Piece], list[Piece]] | None:
 
 def _without_islands(spans: Sequence[Span], words: Sequence[str]) -> Iterator[Span]:
     for at, (changed, i1, i2, j1, j2) in enumerate(spans):
-        inside = 0 < at < len(spans) - 1
-        if not changed and inside and sum(map(_is_word, words[i1:i2])) < ISLAND:
-            yield True, i1, i2, j1, j2
-        else:
+        if changed or not 0 < at < len(spans) - 1:
             yield changed, i1, i2, j1, j2
+            continue
+        few = sum(map(_is_word, words[i1:i2])) < ISLAND
+        # Between two insertions nothing was taken out: those words stayed. Likewise the reverse.
+        around = (spans[at - 1], spans[at + 1])
+        taken, put = any(s[1] < s[2] for s in around), any(s[3] < s[4] for s in around)
+        yield few and taken and put, i1, i2, j1, j2
 
 
 def _is_word(text: str) -> bool:
     return any(character.isalnum() for character in text)
 
 
-def _put(pieces: list[Piece], text: str, changed: bool) -> None:  # noqa: FBT001
+def _put(pieces: list[Piece], text: str, changed: bool) -> None:
     if not text:
         return
     if pieces and pieces[-1][1] == changed:
