@@ -13,7 +13,6 @@ import threading
 import time
 from collections import deque
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bridge.commands import greeting
@@ -23,7 +22,7 @@ from bridge.ledger import Ledger
 from bridge.scope import Scope, current_scope
 from bridge.serving.admission import Admission
 from bridge.serving.answering import Boundary
-from bridge.serving.health import greeting_of, health_of
+from bridge.serving.health import greeting_of, health_of, resident_bytes
 from bridge.serving.inflight import Entry, InFlight
 from bridge.serving.loading import Loading
 from bridge.serving.outbox import Outbox
@@ -88,6 +87,7 @@ class Daemon:
         self._held: deque[Entry] = deque()
         self._adapter = AdapterChoice()
         self._hello_codec = Codec.JSON
+        self._tells_events = True
         self._services = Services(
             ledger=self.ledger,
             secrets=secrets,
@@ -174,6 +174,8 @@ class Daemon:
             if request.command == "hello":
                 result["protocol"] = self.session.upgrade(result["protocol"], codec)
                 self._hello_codec = codec
+                accepts = request.args.get("accepts")
+                self._tells_events = accepts is None or "events" in accepts
             self.outbox.send(self.session.encode_reply(request.id, result, codec))
             return
         entry = Entry(request, codec, Scope(request.id))
@@ -199,7 +201,9 @@ class Daemon:
         try:
             scope = desk.scope_of(request, self._services)
             scope.adapter = self._adapter
-            scope.progress = partial(self._send_event, "progress", entry)
+            scope.progress = lambda data: self._send_event(
+                "progress", request.id, data, entry.codec
+            )
             self.inflight.watch(entry, scope)
             result = desk.run(request, Invocation(self._services, scope, self.session.version))
             if isinstance(result, Work):
@@ -254,10 +258,12 @@ class Daemon:
             outcome = as_the_seed_answers(request.command, outcome)
         return self.session.encode_reply(request.id, outcome, entry.codec)
 
-    def _send_event(self, name: str, entry: Entry, data: dict[str, Any]) -> None:
-        """Tell the host something about a request; version 1 has no events. Any thread."""
-        if self.session.version > 1:
-            frame = self.session.encode_event(name, entry.request.id, data, entry.codec)
+    def _send_event(
+        self, name: str, request_id: int | str | None, data: dict[str, Any], codec: Codec
+    ) -> None:
+        """Tell the host something, if it speaks version 2 and wants to hear. Any thread."""
+        if self.session.version > 1 and self._tells_events:
+            frame = self.session.encode_event(name, request_id, data, codec)
             if frame is not None:
                 self.outbox.send(frame)
 
@@ -287,11 +293,8 @@ class Daemon:
     def _announce(self, engine: Engine) -> None:
         engine.set_cache(self._cache_settings)
         self._boundary.explain = engine.explain
-        if self.session.version > 1:
-            data = {"seconds": self.loading.seconds, "rss": self._health()["rss"]}
-            frame = self.session.encode_event("ready", None, data, self._hello_codec)
-            if frame is not None:
-                self.outbox.send(frame)
+        data = {"seconds": self.loading.seconds, "rss": resident_bytes()}
+        self._send_event("ready", None, data, self._hello_codec)
 
     def _loading_failed(self, error: BaseException) -> None:
         self._log.error("dspy_cannot_be_imported", error=f"{type(error).__name__}: {error}")

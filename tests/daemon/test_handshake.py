@@ -232,3 +232,12 @@ def test_ping_gives_back_whatever_it_was_given(spawn: Callable[..., Port], codec
     port = spawn(codec=codec)
     args = {"": None, "ä": [1, -1, 2**63, 0.5, {"deep": [[]]}], "b": True}
     assert port.call("ping", args) == args
+
+
+def test_a_host_that_accepts_no_events_is_sent_none(raw: RawDaemon) -> None:
+    raw.ask(request(1, "hello", {"protocol": [2], "accepts": ["calls"]}))
+    raw.ask(request(2, "configure", {"lm": {"model": "embedded/echo"}}))
+    raw.ask(request(3, "create_module", {"id": "m", "type": "predict", "signature": "q -> a"}))
+    # A forward waits for DSPy, whose `ready` would come before its answer.
+    answer = raw.ask(request(4, "forward", {"module_id": "m", "inputs": {"q": "x"}}))
+    assert answer["id"] == 4
