@@ -18,6 +18,9 @@ SCENARIOS: dict[str, Callable[[], dict[str, float]]] = {
     "burst-1000": functools.partial(scenarios.burst, 1000),
     "growth": scenarios.growth,
     "payload": scenarios.payload,
+    "during-run-instant": scenarios.during_run,
+    "during-run-50ms": functools.partial(scenarios.during_run, 50),
+    "evaluation": scenarios.evaluation,
 }
 
 
@@ -26,7 +29,7 @@ def main(names: list[str]) -> None:
     for name in names or list(SCENARIOS):
         figures = SCENARIOS[name]()
         shown = "  ".join(f"{key} {value:.2f}" for key, value in figures.items())
-        print(f"{name:<12} {shown}", flush=True)
+        print(f"{name:<18} {shown}", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import statistics
+import sys
+import tempfile
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ECHO = {"lm": {"provider": "embedded", "model": "echo"}}
+DAEMON = (sys.executable, "-m", "bridge")
 MODULE = {"id": "qa", "type": "predict", "signature": "question -> answer"}
 FORWARD = {"module_id": "qa", "inputs": {"question": "What is the capital of France?"}}
 
@@ -137,6 +140,119 @@ def payload(megabytes: int = 10) -> dict[str, float]:
         port.call("ping", {"text": text})
         figures = [_median_us(lambda: port.call("ping", {"text": text}), 1) for _ in range(7)]
     return {"echo_ms": statistics.median(figures) / 1000}
+
+
+def during_run(latency_ms: int = 0, rounds: int = 5, seconds: float = 3.0) -> dict[str, float]:
+    """Forwards with and without an optimizer run in progress, both at an LM of that latency.
+
+    A run's start counts: it imports DSPy in a process of its own. With no latency the LM is the
+    embedded one, and the run computes all the time.
+    """
+    with tempfile.TemporaryDirectory() as state, LMServerProcess("--keep", "0") as server:
+        lm = _lm(server, latency_ms)
+        run_lm = lm if latency_ms else {"provider": "embedded", "model": "lexical"}
+        with Port([*DAEMON, "--state-dir", state]) as port:
+            port.hello()
+            port.wait_ready()
+            port.call("configure", {"lm": lm, "lms": {"run": run_lm}})
+            port.call("create_module", MODULE)
+            at_once = 8 if latency_ms else 1
+            _latencies(port, at_once, seconds / 3)
+            pairs = [_with_and_without(port, at_once, seconds, n) for n in range(rounds)]
+    return {
+        "alone_p50_ms": statistics.median(_at(alone, 0.5) for alone, _ in pairs),
+        "alone_p99_ms": statistics.median(_at(alone, 0.99) for alone, _ in pairs),
+        "run_p50_ms": statistics.median(_at(busy, 0.5) for _, busy in pairs),
+        "run_p99_ms": statistics.median(_at(busy, 0.99) for _, busy in pairs),
+        "p50_ratio": statistics.median(_at(b, 0.5) / _at(a, 0.5) for a, b in pairs),
+        "p99_ratio": statistics.median(_at(b, 0.99) / _at(a, 0.99) for a, b in pairs),
+    }
+
+
+def evaluation(rows: int = 1_000, latency_ms: int = 100, in_flight: int = 64) -> dict[str, float]:
+    """One `evaluate` of that many rows at an HTTP LM; rows must come back in order."""
+    devset = [{"question": f"question {n}", "answer": f"m: question {n}"} for n in range(rows)]
+    args = {"module_id": "qa", "devset": devset, "metric": "f1_score", "max_concurrency": in_flight}
+    with LMServerProcess("--keep", "0") as server, Port() as port:
+        port.hello()
+        port.wait_ready()
+        port.call("configure", {"lm": _lm(server, latency_ms)})
+        port.call("create_module", MODULE)
+        port.call("evaluate", {**args, "devset": devset[:in_flight]})
+        walls = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            result = port.call("evaluate", args, timeout=120)
+            walls.append(time.perf_counter() - begun)
+            assert [row["example"] for row in result["rows"]] == devset
+            assert result["errors"] == 0
+    floor = latency_ms / 1000 * -(-rows // in_flight)
+    return {"wall_s": statistics.median(walls), "floor_s": floor}
+
+
+def _lm(server: LMServerProcess, latency_ms: int) -> dict[str, Any]:
+    if not latency_ms:
+        return ECHO["lm"]
+    model = f"m+slow-{latency_ms}"
+    return {"provider": "local", "model": model, "base_url": f"{server.base_url}/v1"}
+
+
+def _with_and_without(
+    port: Port, at_once: int, seconds: float, number: int
+) -> tuple[list[float], list[float]]:
+    """Sorted latencies of forwards, first alone and then beside a run."""
+    alone = _latencies(port, at_once, seconds)
+    run_id = f"run-{number}"
+    rows = [{"question": f"question {n}", "answer": f"answer {n}"} for n in range(100)]
+    port.call(
+        "optimize",
+        {
+            "optimizer": "BootstrapFewShotWithRandomSearch",
+            "module_id": "qa",
+            "trainset": rows,
+            "metric": "f1_score",
+            "config": {"num_candidate_programs": 10_000},
+            "run_id": run_id,
+            "detach": True,
+            "keep": "new",
+        },
+        lm="run",
+    )
+    busy: list[float] = []
+    row: dict[str, Any] = {"progress": {}}
+    # Half of the time the run computes, however long its start takes.
+    while not row["progress"].get("lm_calls"):
+        busy += _latencies(port, at_once, seconds / 2)
+        row = port.call("run_get", {"run_id": run_id})
+        assert row["status"] == "running", row["error"]
+    busy += _latencies(port, at_once, seconds / 2)
+    busy.sort()
+    port.call("run_stop", {"run_id": run_id})
+    while port.call("run_get", {"run_id": run_id})["status"] == "running":
+        time.sleep(0.05)
+    return alone, busy
+
+
+def _latencies(port: Port, at_once: int, seconds: float) -> list[float]:
+    """Sorted milliseconds of forwards, that many at once, for that long."""
+    times: list[float] = []
+    ends = time.perf_counter() + seconds
+
+    def ask() -> None:
+        while (begun := time.perf_counter()) < ends:
+            port.call("forward", FORWARD)
+            times.append(1000 * (time.perf_counter() - begun))
+
+    threads = [threading.Thread(target=ask) for _ in range(at_once)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sorted(times)
+
+
+def _at(ordered: list[float], part: float) -> float:
+    return ordered[min(len(ordered) - 1, int(len(ordered) * part))]
 
 
 def _pipelined(port: Port, count: int, at_once: int = 16) -> None:

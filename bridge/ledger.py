@@ -64,9 +64,11 @@ class LMCall:
         }
 
     def size(self) -> int:
-        """Characters of prompt and response, what the row mostly weighs."""
+        """Characters of prompt, inputs and response, what the row mostly weighs."""
         said = sum(len(str(message.get("content", ""))) for message in self.prompt)
-        return said + len(self.response or "") + len(self.error or "")
+        # A prompt names an image in one word; the inputs hold it.
+        given = 0 if self.call is None else _characters(self.call.inputs)
+        return said + given + len(self.response or "") + len(self.error or "")
 
 
 class Ledger:
@@ -152,6 +154,22 @@ class Ledger:
                 "programs": {name: used.to_wire() for name, used in programs.items()},
                 "since": self.since,
             }
+
+
+def _characters(value: Any) -> int:
+    """What the texts in a plain value are long."""
+    found = 0
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str | bytes):
+            found += len(item)
+        elif isinstance(item, dict):
+            waiting.extend(item)
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+    return found
 
 
 def _total(

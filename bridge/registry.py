@@ -1,8 +1,9 @@
 """The specs that the host has sent, and the LMs it has configured.
 
-Only the loop's thread changes it, in order of arrival. Whoever runs a request holds a `Runnable`
-or an `LMTable` taken when the request arrived: those never change, so a request that is in flight
-finishes on what it started with. Everything here is a cache: the host can send it all again.
+It is changed in turns, in order of arrival, by whichever thread has the turn. Whoever runs a
+request holds a `Runnable` or an `LMTable` taken when the request arrived: those never change, so a
+request that is in flight finishes on what it started with. Everything here is a cache: the host
+can send it all again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import ChainMap
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bridge.datasets import Datasets
 from bridge.specs.lms import LMSpec, LMTable
 from bridge.specs.modules import CustomConfig, ModuleSpec
 from bridge.specs.programs import ProgramSpec, Wiring, wire_up
@@ -23,13 +25,10 @@ if TYPE_CHECKING:
     from bridge.specs.modules import HostId
     from bridge.specs.steps import ModuleShape
 
-__all__ = ["ModuleRunnable", "ProgramRunnable", "Registry", "Runnable"]
+__all__ = ["ModuleRunnable", "ProgramRunnable", "Registry", "Runnable", "modules_of"]
 
 MOST_SPECS = 100_000
 """Modules and programs together; at about 2 KiB each, the bound of a forgetful host."""
-
-MOST_EXAMPLES = 1_000_000
-"""Examples of all datasets together; at 500 bytes each, half a gigabyte."""
 
 LEARNED = ("instructions", "demos", "predictors")
 """The keys of a module's learned state."""
@@ -127,21 +126,13 @@ class _Resolution:
         return spec
 
 
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """Examples under the host's id."""
-
-    rows: tuple[dict[str, Any], ...]
-    version: str
-
-
 class Registry:
     """Modules, programs and LMs by the host's ids."""
 
     def __init__(self) -> None:
         self._modules: dict[str, ModuleSpec] = {}
         self._programs: dict[str, ProgramSpec] = {}
-        self._datasets: dict[str, Dataset] = {}
+        self.datasets = Datasets()
         self._lms: dict[str | None, LMTable] = {}
         self._runnables: dict[tuple[str, str], Runnable] = {}
 
@@ -192,7 +183,7 @@ class Registry:
 
     def _put(self, where: dict[str, Any], key: str, spec: Any) -> None:
         if key not in where and len(self._modules) + len(self._programs) >= MOST_SPECS:
-            raise Busy(f"the registry holds {MOST_SPECS} specs; delete some first")
+            raise _full()
         where[key] = spec
         self._runnables.clear()
 
@@ -226,35 +217,36 @@ class Registry:
         """Every program, in order of creation."""
         return list(self._programs.values())
 
-    def learn(self, modules: Mapping[str, Mapping[str, Any]]) -> None:
-        """Put learned state into modules: ``{id: {instructions?, demos?, predictors?}}``."""
-        taught = [
-            self.module(key).with_state(
-                {name: state[name] for name in LEARNED if state.get(name) is not None}
-            )
-            for key, state in modules.items()
-        ]
+    def learn(
+        self,
+        modules: Mapping[str, Mapping[str, Any]],
+        started: Mapping[str, ModuleSpec] | None = None,
+    ) -> list[str]:
+        """Put learned state into modules, except those that are others by now.
+
+        Args:
+            modules: ``{id: {instructions?, demos?, predictors?}}``.
+            started: the modules as they were when they began to learn.
+
+        Returns:
+            The ids of the modules that were deleted or replaced since; they are as they were.
+        """
+        taught: list[ModuleSpec] = []
+        skipped: list[str] = []
+        for key, state in modules.items():
+            spec = self._modules.get(key)
+            began = spec if started is None else started.get(key)
+            if spec is None or began is None or not _same_but_state(spec, began):
+                skipped.append(key)
+                continue
+            given = {name: state[name] for name in LEARNED if state.get(name) is not None}
+            try:
+                taught.append(spec.with_state(given))
+            except InvalidArgs:
+                skipped.append(key)
         for spec in taught:
             self.put_module(spec)
-
-    # Datasets
-
-    def put_dataset(self, key: HostId, rows: list[dict[str, Any]], *, append: bool) -> Dataset:
-        """Keep examples under an id, after those that are there if `append`; raise Busy."""
-        old = self._datasets.get(str(key))
-        kept = (*old.rows, *rows) if append and old is not None else tuple(rows)
-        others = sum(len(d.rows) for k, d in self._datasets.items() if k != str(key))
-        if others + len(kept) > MOST_EXAMPLES:
-            raise Busy(f"datasets hold at most {MOST_EXAMPLES} examples; delete some first")
-        self._datasets[str(key)] = Dataset(kept, version_of(kept))
-        return self._datasets[str(key)]
-
-    def dataset(self, key: HostId) -> Dataset:
-        """The examples of this id; raise NotFound."""
-        found = self._datasets.get(str(key))
-        if found is None:
-            raise _unknown("dataset", key)
-        return found
+        return skipped
 
     # What runs
 
@@ -339,40 +331,42 @@ class Registry:
         Raises:
             NotFound: something names what is neither in the data nor here.
             InvalidArgs: a program does not hold together, with its place in the data.
+            Busy: there would be more than `MOST_SPECS`.
         """
-        trial = Registry()
-        trial._modules, trial._programs = dict(self._modules), dict(self._programs)
-        placed = [(spec, f"modules[{index}].") for index, spec in enumerate(modules)]
-        simple = [pair for pair in placed if not isinstance(pair[0].config, CustomConfig)]
-        custom = [pair for pair in placed if isinstance(pair[0].config, CustomConfig)]
-        for module, path in simple:
-            trial.put_module(module, path)
-        placed_programs = [(spec, f"programs[{index}].") for index, spec in enumerate(programs)]
-        _put_in_order(trial, [*placed_programs, *custom])
-        self._modules, self._programs = trial._modules, trial._programs
+        placed_modules, placed_programs = list(modules), list(programs)
+        given = [module for program in placed_programs for module in program.given]
+        all_modules = {**self._modules, **{str(m.id): m for m in [*placed_modules, *given]}}
+        all_programs = {**self._programs, **{str(p.id): p for p in placed_programs}}
+        if len(all_modules) + len(all_programs) > MOST_SPECS:
+            raise _full()
+        # Programs and custom modules name each other: each is checked among all of them.
+        for index, program in enumerate(placed_programs):
+            _Resolution(all_modules, all_programs).program(program, f"programs[{index}].")
+        for index, module in enumerate(placed_modules):
+            path = f"modules[{index}].config.program"
+            _Resolution(all_modules, all_programs).module(module, path)
+        self._modules, self._programs = all_modules, all_programs
         self._runnables.clear()
 
 
-def _put_in_order(
-    registry: Registry, specs: Sequence[tuple[ProgramSpec | ModuleSpec, str]]
-) -> None:
-    """Programs and custom modules name each other: put what can be put until all are in."""
-    waiting = list(specs)
-    while waiting:
-        left: list[tuple[ProgramSpec | ModuleSpec, str]] = []
-        fault: NotFound | None = None
-        for spec, path in waiting:
-            try:
-                if isinstance(spec, ModuleSpec):
-                    registry.put_module(spec, path)
-                else:
-                    registry.put_program(spec, path)
-            except NotFound as error:
-                fault = error
-                left.append((spec, path))
-        if len(left) == len(waiting) and fault is not None:
-            raise fault
-        waiting = left
+def modules_of(runnable: Runnable) -> dict[str, ModuleSpec]:
+    """Every module that a runnable calls, by its id as a text."""
+    if isinstance(runnable, ModuleRunnable):
+        return {str(runnable.spec.id): runnable.spec}
+    found: dict[str, ModuleSpec] = {}
+    for part in runnable.parts.values():
+        found.update(modules_of(part))
+    return found
+
+
+def _same_but_state(one: ModuleSpec, other: ModuleSpec) -> bool:
+    if one.version == other.version:
+        return True
+    return one.with_state({}).version == other.with_state({}).version
+
+
+def _full() -> Busy:
+    return Busy(f"the registry holds {MOST_SPECS} specs; delete some first")
 
 
 def _unknown(kind: str, key: str | int) -> NotFound:

@@ -33,7 +33,8 @@ def make_noise() -> None:
         os.write(1, b"by os.write %d\n" % number)
     script = f"i=0; while [ $i -lt {LINES} ]; do echo by echo $i; i=$((i+1)); done"
     subprocess.run(["/bin/sh", "-c", script], check=True)
-    for _ in tqdm(range(LINES), desc="by tqdm", mininterval=0, miniters=1, file=sys.stdout):
+    # Twice as many: bars that overlap leave some of their steps out.
+    for _ in tqdm(range(2 * LINES), desc="by tqdm", mininterval=0, miniters=1, file=sys.stdout):
         pass
 
 

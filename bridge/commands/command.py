@@ -60,8 +60,8 @@ class Invocation:
 class Command:
     """A name, the pydantic model of its arguments, and the function that does it.
 
-    The function runs on the loop's thread, in order of arrival, and must not wait: it returns the
-    result, or `Work`.
+    The function runs in its request's turn, in order of arrival, and must not wait: all that comes
+    behind it does. It returns the result, or `Work`.
     """
 
     name: str

@@ -17,6 +17,9 @@ __all__ = ["COMMANDS"]
 MOST_LMS = 1_000
 """Named LMs of one `configure`."""
 
+LARGEST_LIMIT = 1_000_000_000
+"""Of any bound: eleven days in milliseconds, and far from what a clock cannot count."""
+
 
 class CacheArgs(Args):
     """The response cache. Off unless enabled here."""
@@ -55,12 +58,13 @@ def configure(args: ConfigureArgs, invocation: Invocation) -> dict[str, Any]:
     """Set LMs (of the request's tenant), adapter, cache, bounds and log level."""
     services = invocation.services
     _check_limits(args.limits)
-    for spec in (args.lm, *args.lms.values()):
-        if spec is not None and spec.key is not None:
+    extraction_lm = args.adapter.extraction_lm if isinstance(args.adapter, TwoStepArgs) else None
+    for spec in (args.lm, *args.lms.values(), extraction_lm):
+        if isinstance(spec, LMSpec) and spec.key is not None:
             services.secrets.add(spec.key)
     services.registry.configure(invocation.scope.tenant, args.lm, args.lms)
     if isinstance(args.adapter, TwoStepArgs):
-        services.set_adapter("two_step", args.adapter.extraction_lm)
+        services.set_adapter("two_step", extraction_lm)
     elif args.adapter is not None:
         services.set_adapter(args.adapter, None)
     if args.cache is not None:
@@ -78,11 +82,13 @@ def configure(args: ConfigureArgs, invocation: Invocation) -> dict[str, Any]:
 
 
 def _check_limits(limits: dict[str, int]) -> None:
-    for name in limits:
+    for name, value in limits.items():
         if name not in CONFIGURABLE:
             close = nearest(name, CONFIGURABLE)
             hint = f"did you mean {close!r}?" if close else f"known: {sorted(CONFIGURABLE)}"
             raise InvalidArgs.at(f"limits.{name}", f"cannot be configured; {hint}", nearest=close)
+        if value > LARGEST_LIMIT:
+            raise InvalidArgs.at(f"limits.{name}", f"is more than {LARGEST_LIMIT:,}")
 
 
 COMMANDS = (Command("configure", ConfigureArgs, configure),)

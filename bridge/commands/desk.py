@@ -29,6 +29,9 @@ __all__ = ["Desk"]
 ENDING_SECONDS = 30.0
 """For a run to end by itself when its time is up: the LM calls it waits for, and its result."""
 
+FARTHEST_DEADLINE_MS = 366 * 24 * 3600 * 1000
+"""A year: a later deadline is none, and an integer of any size may come."""
+
 
 class BudgetArgs(Args):
     """The envelope's `budget`."""
@@ -46,7 +49,7 @@ class TraceArgs(Args):
 
 
 class Desk:
-    """Checks requests and calls their commands. The loop's thread only."""
+    """Checks requests and calls their commands, one at a time: whoever calls has the turn."""
 
     def __init__(self, settings: Settings) -> None:
         self.registry = Registry()
@@ -111,7 +114,9 @@ def _limit_time(scope: Scope, request: Request, services: Services) -> None:
     asked = [
         seconds
         for seconds in (
-            None if request.deadline_ms is None else request.deadline_ms / 1000,
+            None
+            if request.deadline_ms is None
+            else min(request.deadline_ms, FARTHEST_DEADLINE_MS) / 1000,
             scope.budget.seconds,
         )
         if seconds is not None

@@ -1,8 +1,8 @@
-"""`get`, `list`, `delete`, `export`, `import`: the registry as data."""
+"""`get`, `list`, `delete`, `export`, `import`: the registry as data. Datasets are not exported."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -13,9 +13,12 @@ from bridge.specs.checking import Args
 from bridge.specs.modules import HostId, parse_module
 from bridge.specs.programs import parse_program
 
+if TYPE_CHECKING:
+    from bridge.datasets import Dataset
+
 __all__ = ["COMMANDS"]
 
-Kind = Literal["module", "program"]
+Kind = Literal["module", "program", "dataset"]
 
 
 class GetArgs(Args):
@@ -28,7 +31,7 @@ class GetArgs(Args):
 class ListArgs(Args):
     """Arguments of `list`."""
 
-    kind: Annotated[Kind | None, Field(description="both kinds when left out")] = None
+    kind: Annotated[Kind | None, Field(description="all kinds when left out")] = None
 
 
 class DeleteArgs(Args):
@@ -53,14 +56,17 @@ class ImportArgs(Args):
 
 
 def get(args: GetArgs, invocation: Invocation) -> dict[str, Any]:
-    """Give a spec back, learned state and version included."""
+    """Give a spec back, learned state and version included; or a dataset with its examples."""
     registry = invocation.services.registry
+    if args.kind == "dataset":
+        found = registry.datasets.get(args.id)
+        return {"kind": "dataset", **_row_of(found), "examples": list(found.rows)}
     spec = registry.module(args.id) if args.kind == "module" else registry.program(args.id)
     return {"kind": args.kind, "version": registry.version(spec), **spec.to_wire()}
 
 
 def list_(args: ListArgs, invocation: Invocation) -> dict[str, Any]:
-    """List modules and programs: id, version, and type or module names."""
+    """List modules, programs and datasets: id, version, and type, module names or count."""
     registry = invocation.services.registry
     result: dict[str, Any] = {}
     if args.kind in (None, "module"):
@@ -77,12 +83,18 @@ def list_(args: ListArgs, invocation: Invocation) -> dict[str, Any]:
             }
             for spec in registry.programs()
         ]
+    if args.kind in (None, "dataset"):
+        result["datasets"] = [_row_of(found) for found in registry.datasets.all()]
     return result
 
 
 def delete(args: DeleteArgs, invocation: Invocation) -> dict[str, Any]:
-    """Forget a spec; requests in flight finish on it."""
-    invocation.services.registry.delete(args.kind, args.id)
+    """Forget a spec or a dataset; requests in flight finish on it."""
+    registry = invocation.services.registry
+    if args.kind == "dataset":
+        registry.datasets.delete(args.id)
+    else:
+        registry.delete(args.kind, args.id)
     return {"deleted": True, "kind": args.kind, "id": args.id}
 
 
@@ -99,6 +111,10 @@ def import_(args: ImportArgs, invocation: Invocation) -> dict[str, Any]:
     hide_keys([*modules, *given], invocation)
     invocation.services.registry.restore(modules, programs)
     return {"modules": len(args.modules), "programs": len(args.programs)}
+
+
+def _row_of(found: Dataset) -> dict[str, Any]:
+    return {"id": found.id, "count": len(found.rows), "version": found.version}
 
 
 COMMANDS = (

@@ -8,20 +8,29 @@ from __future__ import annotations
 
 import secrets as randomness
 import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any
 
 from bridge.commands.command import Command, Invocation, Work
 from bridge.commands.creating import hide_keys
+from bridge.commands.optimizing_models import (
+    EvaluateArgs,
+    OptimizeArgs,
+    PutDatasetArgs,
+    RunArgs,
+    RunListArgs,
+    WhatToRun,
+    WorkerArgs,
+)
 from bridge.metrics import parse_metric
+from bridge.registry import modules_of
 from bridge.runs.child import Orders
+from bridge.runs.requests import keepable, repeated
 from bridge.runs.table import Run
 from bridge.scope import Budget, Scope
-from bridge.specs.checking import Args, checked
+from bridge.specs.checking import checked, nearest
 from bridge.specs.lms import LMSpec
-from bridge.specs.modules import HostId
 from bridge.specs.optimizers import check_available, find_row, split_config
 from bridge.specs.programs import parse_program
 from bridge.specs.runs import EvaluatePlan, OptimizePlan
@@ -29,99 +38,39 @@ from bridge.turnstile import turnstile
 from protocol.errors import BridgeError, InvalidArgs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from bridge.engine.runtime import Engine
+    from bridge.metrics import MetricSpec
     from bridge.registry import Runnable
     from bridge.settings import AdapterChoice
+    from bridge.specs.modules import HostId
 
 __all__ = ["COMMANDS"]
-
-MOST_INLINE = 100_000
-"""Examples in one request; more belong into a dataset, sent piece by piece."""
-
-Rows = Annotated[list[dict[str, Any]], Field(max_length=MOST_INLINE)]
-Examples = Annotated[
-    Rows | HostId, Field(description="maps of inputs and labels, or the id of a dataset")
-]
-RunId = Annotated[str, Field(min_length=1, max_length=256)]
-
-
-class WhatToRun(Args):
-    """One of these names the program."""
-
-    program: Annotated[
-        dict[str, Any] | HostId | None, Field(description="a whole program spec, or an id")
-    ] = None
-    program_id: HostId | None = None
-    module_id: Annotated[HostId | None, Field(description="a module by itself")] = None
-
-
-class OptimizeArgs(WhatToRun):
-    """Arguments of `optimize`. With `resume`, what is left out is what the run had."""
-
-    optimizer: Annotated[str | None, Field(description="a name of `hello`'s `optimizers`")] = None
-    trainset: Examples | None = None
-    valset: Annotated[Examples | None, Field(description="the trainset when left out")] = None
-    metric: Annotated[Any, Field(description="a name of `hello`'s `metrics`, or a map")] = None
-    config: Annotated[dict[str, Any] | None, Field(description="the optimizer's own keys")] = None
-    run_id: Annotated[RunId | None, Field(description="one is made when left out")] = None
-    detach: Annotated[bool, Field(description="answer at once; `run_get` tells the rest")] = False
-    resume: Annotated[RunId | None, Field(description="a run to go on with")] = None
-    seed: int = 0
-    keep: Annotated[
-        Literal["replace", "new"],
-        Field(description="replace: the program has learned; new: only the result says what"),
-    ] = "replace"
-    max_metric_errors: Annotated[int, Field(ge=0)] = 0
-    max_concurrency: Annotated[int, Field(ge=1, le=64)] = 8
-
-
-class WorkerArgs(OptimizeArgs):
-    """What a daemon tells its child besides: hosts cannot say this."""
-
-    record: str
-    seconds: float | None = None
-    budget: dict[str, Any] = Field(default_factory=dict)
-
-
-class EvaluateArgs(WhatToRun):
-    """Arguments of `evaluate`."""
-
-    devset: Examples
-    metric: Annotated[Any, Field(description="a name of `hello`'s `metrics`, or a map")]
-    max_concurrency: Annotated[int, Field(ge=1)] = 16
-    max_errors: Annotated[int | None, Field(ge=0, description="all when left out")] = None
-    max_metric_errors: Annotated[int, Field(ge=0)] = 0
-
-
-class RunListArgs(Args):
-    """Arguments of `run_list`: none."""
-
-
-class RunArgs(Args):
-    """Arguments of `run_get` and `run_stop`."""
-
-    run_id: RunId
-
-
-class PutDatasetArgs(Args):
-    """Arguments of `put_dataset`."""
-
-    id: HostId
-    examples: Rows
-    append: Annotated[bool, Field(description="after the examples that are there")] = False
 
 
 def optimize(args: OptimizeArgs, invocation: Invocation) -> Work:
     """Teach a program by examples and a metric; the result is what it has learned."""
     if invocation.services.worker:
         return _optimize_here(args, invocation)
+    done = _completed(args, invocation)
+    if done is not None:
+        return done
     request, args = _resumed(args, invocation)
     kind, key, found = _program(args, invocation)
     run_id = args.resume or args.run_id or randomness.token_hex(8)
     plan = _plan(args, found, invocation, run_id)
-    run = Run(run_id, invocation.scope.tenant, plan.row.name, str(key), request)
+    services = invocation.services
+    run = Run(
+        run_id,
+        invocation.scope.tenant,
+        plan.row.name,
+        str(key),
+        keepable(request),
+        services.secrets.mask_bytes,
+    )
     orders = _orders(args, plan, kind, key, invocation)
-    return Work(lambda _: _run(run, orders, args, invocation))
+    return Work(lambda _: _Attempt(run, orders, args, found, invocation).begin())
 
 
 def evaluate(args: EvaluateArgs, invocation: Invocation) -> Work:
@@ -131,12 +80,13 @@ def evaluate(args: EvaluateArgs, invocation: Invocation) -> Work:
         run_id=randomness.token_hex(8),
         runnable=found,
         devset=_examples(args.devset, "devset", invocation),
-        metric=parse_metric(args.metric),
+        metric=_metric(args.metric, found),
         max_concurrency=min(
             args.max_concurrency, invocation.services.limits().max_batch_concurrency
         ),
         max_errors=args.max_errors,
         max_metric_errors=args.max_metric_errors,
+        budget=invocation.scope.budget,
     )
     report = invocation.scope.progress
 
@@ -167,19 +117,41 @@ def run_stop(args: RunArgs, invocation: Invocation) -> dict[str, Any] | Work:
 
 def put_dataset(args: PutDatasetArgs, invocation: Invocation) -> dict[str, Any]:
     """Keep examples under an id, which may then stand wherever examples may."""
-    kept = invocation.services.registry.put_dataset(args.id, args.examples, append=args.append)
+    kept = invocation.services.registry.datasets.put(args.id, args.examples, append=args.append)
     return {"id": args.id, "count": len(kept.rows), "version": kept.version}
 
 
 # What a run is made of
 
 
+def _completed(args: OptimizeArgs, invocation: Invocation) -> Work | None:
+    """The result of a run that is resumed, when it has one and nothing is asked of it anew.
+
+    So a host that lost the answer, its daemon or itself, gets it without paying twice.
+    """
+    if args.resume is None or args.model_fields_set - {"resume", "detach"}:
+        return None
+    services = invocation.services
+    run = services.runs.get(invocation.scope.tenant, args.resume)
+    result = run["result"]
+    if run["status"] != "completed" or result is None:
+        return None
+    kept = services.runs.stored(invocation.scope.tenant, args.resume)
+    if kept.get("keep") != "new":
+        skipped = services.registry.learn(result["optimized_program"]["modules"])
+        result = _with_skipped(result, skipped)
+    return Work(lambda _: result)
+
+
 def _resumed(args: OptimizeArgs, invocation: Invocation) -> tuple[dict[str, Any], OptimizeArgs]:
-    """The request as it can be kept and repeated, and its arguments with what a resume leaves."""
+    """The request as it can be repeated, and its arguments with what a resume leaves out."""
     given = args.model_dump(exclude_unset=True, exclude={"resume", "run_id", "detach"})
     if args.resume is not None:
-        stored = invocation.services.runs.stored(invocation.scope.tenant, args.resume)
-        given = {**stored["request"], **given}
+        if args.run_id not in (None, args.resume):
+            raise InvalidArgs.at("run_id", "a resumed run keeps its id; leave this out")
+        given = repeated(
+            invocation.services.runs.stored(invocation.scope.tenant, args.resume), given
+        )
     whole = checked(
         OptimizeArgs, {**given, "resume": args.resume, "run_id": args.run_id, "detach": args.detach}
     )
@@ -209,8 +181,15 @@ def _plan(args: OptimizeArgs, found: Runnable, invocation: Invocation, run_id: s
     row = find_row(args.optimizer)
     check_available(row)
     constructor, compile_keys = split_config(row, args.config or {}, "config")
-    if args.metric is None and row.metric != "none":
-        raise InvalidArgs.at("metric", "is missing")
+    for spec in _lms_in([constructor, compile_keys]):
+        if spec.key is not None:
+            invocation.services.secrets.add(spec.key)
+    metric = args.metric
+    if metric is None:
+        # What asks for no score is scored all the same, before and after.
+        if row.metric != "none" or "answer" not in found.shape.outputs:
+            raise InvalidArgs.at("metric", "is missing")
+        metric = "exact_match"
     scope = invocation.scope
     return OptimizePlan(
         run_id=run_id,
@@ -220,7 +199,7 @@ def _plan(args: OptimizeArgs, found: Runnable, invocation: Invocation, run_id: s
         runnable=found,
         trainset=_examples(args.trainset, "trainset", invocation),
         valset=() if args.valset is None else _examples(args.valset, "valset", invocation),
-        metric=parse_metric(args.metric if args.metric is not None else "exact_match"),
+        metric=_metric(metric, found),
         seed=args.seed,
         max_metric_errors=args.max_metric_errors,
         budget=scope.budget,
@@ -229,15 +208,42 @@ def _plan(args: OptimizeArgs, found: Runnable, invocation: Invocation, run_id: s
     )
 
 
+def _metric(given: Any, runnable: Runnable) -> MetricSpec:
+    """The metric, which must score a field that the program has; raise InvalidArgs."""
+    metric = parse_metric(given)
+    outputs = runnable.shape.outputs
+    if metric.field not in outputs:
+        close = nearest(metric.field, outputs)
+        hint = f"did you mean {close!r}?" if close else f"it has: {', '.join(outputs)}"
+        more = {"nearest": close} if close else {}
+        raise InvalidArgs.at(
+            "metric.field", f"the program has no output {metric.field!r}; {hint}", **more
+        )
+    return metric
+
+
 def _examples(
     given: list[dict[str, Any]] | HostId | None, path: str, invocation: Invocation
 ) -> tuple[dict[str, Any], ...]:
     if given is None:
         raise InvalidArgs.at(path, "is missing")
-    rows = given if isinstance(given, list) else invocation.services.registry.dataset(given).rows
+    rows = (
+        given if isinstance(given, list) else invocation.services.registry.datasets.get(given).rows
+    )
     if not rows:
         raise InvalidArgs.at(path, "is empty; nothing can be learned from no examples")
     return tuple(rows)
+
+
+def _lms_in(value: Any) -> Iterator[LMSpec]:
+    """The LMs that a config brings with it."""
+    if isinstance(value, LMSpec):
+        yield value
+    elif isinstance(value, dict):
+        yield from _lms_in(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _lms_in(item)
 
 
 # In the daemon
@@ -248,7 +254,6 @@ def _orders(
 ) -> Orders:
     services, scope = invocation.services, invocation.scope
     ids: dict[str, Any] = {"modules": None, "programs": None, f"{kind}s": [key]}
-    record = services.runs.record(scope.tenant, plan.run_id, fresh=args.resume is None)
     budget = {
         name: bound
         for name in ("lm_calls", "tokens", "cost_usd")
@@ -270,10 +275,11 @@ def _orders(
             "seed": plan.seed,
             "max_metric_errors": plan.max_metric_errors,
             "max_concurrency": plan.max_concurrency,
-            "record": str(record),
-            "seconds": plan.seconds,
+            "record": str(services.runs.record(scope.tenant, plan.run_id)),
             "budget": budget,
         },
+        ends=None if plan.seconds is None else scope.started + plan.seconds,
+        ends_by="budget" if plan.seconds == scope.budget.seconds else "deadline",
     )
 
 
@@ -286,39 +292,56 @@ def _adapter(choice: AdapterChoice) -> dict[str, Any]:
     return {"adapter": {"name": "two_step", "extraction_lm": whole}}
 
 
-def _run(run: Run, orders: Orders, args: OptimizeArgs, invocation: Invocation) -> dict[str, Any]:
-    services = invocation.services
-    services.runs.begin(run)
-    if not args.detach:
-        with turnstile.outside():
-            result = services.runs.carry_out(
-                run, orders, invocation.scope, invocation.scope.progress
-            )
-        return _learned(result, args, invocation)
-    detached = Scope(tenant=invocation.scope.tenant)
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One run on its way: begun, carried out by a child, and learned from."""
 
-    def carry_out() -> None:
+    run: Run
+    orders: Orders
+    args: OptimizeArgs
+    runnable: Runnable
+    invocation: Invocation
+
+    def begin(self) -> dict[str, Any]:
+        """The run's result; that it is running, when it is detached."""
+        with turnstile.outside():
+            self.invocation.services.runs.begin(self.run, fresh=self.args.resume is None)
+            if not self.args.detach:
+                return self._carry_out(self.invocation.scope)
+        threading.Thread(target=self._carry_out_alone, name="run", daemon=True).start()
+        return {"run_id": self.run.run_id, "status": "running"}
+
+    def _carry_out_alone(self) -> None:
         try:
-            result = services.runs.carry_out(run, orders, detached, invocation.scope.progress)
-            _learned(result, args, invocation)
+            self._carry_out(Scope(tenant=self.invocation.scope.tenant))
         except BridgeError:
-            # The run's own record says what it was; nobody waits for an answer.
+            # The run's own row says what it was; nobody waits for an answer.
             return
 
-    threading.Thread(target=carry_out, name="run", daemon=True).start()
-    return {"run_id": run.run_id, "status": "running"}
+    def _carry_out(self, scope: Scope) -> dict[str, Any]:
+        services = self.invocation.services
+        result = services.runs.carry_out(
+            self.run, self.orders, scope, self.invocation.scope.progress
+        )
+        program = result["optimized_program"]
+        used = result["stats"].get("usage") or {}
+        services.ledger.add_run(scope, str(program["id"]), used)
+        if self.args.keep == "new":
+            return result
+        started = modules_of(self.runnable)
+        skipped = services.in_turn(lambda: services.registry.learn(program["modules"], started))
+        return _with_skipped(result, skipped)
 
 
-def _learned(result: dict[str, Any], args: OptimizeArgs, invocation: Invocation) -> dict[str, Any]:
-    """Count what the run used, and put what it learned into the registry."""
-    services = invocation.services
-    program = result["optimized_program"]
-    services.ledger.add_run(
-        invocation.scope, str(program["id"]), result["stats"].get("usage") or {}
+def _with_skipped(result: dict[str, Any], skipped: Sequence[str]) -> dict[str, Any]:
+    """The result, saying which modules of the registry have not learned."""
+    if not skipped:
+        return result
+    text = (
+        f"the registry's {', '.join(skipped)} did not learn: deleted or replaced since the run "
+        "began; the state is in this result"
     )
-    if args.keep == "replace":
-        services.in_turn(lambda: services.registry.learn(program["modules"]))
-    return result
+    return {**result, "warnings": [*result["warnings"], text]}
 
 
 # In the child
@@ -334,6 +357,7 @@ def _optimize_here(args: Any, invocation: Invocation) -> Work:
             "budget": Budget(**args.budget),
             "seconds": args.seconds,
             "record": Path(args.record),
+            "mask": invocation.services.secrets.mask_bytes,
         }
     )
     report = invocation.scope.progress

@@ -198,7 +198,8 @@ class _Rows:
         try:
             # A trace of its own: DSPy's modules look back at the last entries of it.
             with dspy.context(trace=[]):
-                prediction = plain_fields(self._program.run(dict(example[0].inputs().items())))
+                inputs = dict(example[0].inputs().items())
+                prediction = plain_fields(self._program.run(inputs, str(example[2])))
         finally:
             row["latency_ms"] = round(1000 * (time.monotonic() - begun), 3)
         row["prediction"] = prediction
@@ -235,6 +236,8 @@ def evaluate(
                 max_errors=plan.max_errors,
             )
         ended_by = _ended_by(run, done)
+        run.final_score = done.score
+        run.enter("done")
         return {
             "run_id": plan.run_id,
             "status": "completed" if ended_by is None else "stopped",

@@ -6,8 +6,12 @@ the forms here reaches them.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["FORMS", "Form", "read_media"]
 
@@ -37,6 +41,12 @@ FORMS: dict[str, Form] = {
 
 _SCHEMES = ("https://", "http://", "gs://", "data:")
 
+_DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+=-]+)*;base64,")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+
+AUDIO_FORMATS = ("wav", "mp3")
+"""What DSPy's requests carry."""
+
 
 def read_media(name: str, value: Any) -> Any:
     """`value` if it is a form of the type `name`; raises ValueError that says what would be."""
@@ -55,7 +65,49 @@ def read_media(name: str, value: Any) -> Any:
     texts = known - {"messages"}
     if any(not isinstance(item, str) for key, item in given.items() if key in texts):
         raise ValueError(f"{name} is {form.example}")
-    if name == "image" and not given.get("url", "").startswith(_SCHEMES):
-        # The value itself is left out: it may be a path or a secret of the host's.
-        raise ValueError(f"the url of an image starts with one of {', '.join(_SCHEMES)}")
+    if name in _CHECKS:
+        _CHECKS[name](given)
     return given
+
+
+# What DSPy would find only while it writes the request, and not as the host's mistake. The value is
+# left out of what is said: it may be a path or a secret of the host's.
+
+
+def _check_image(given: dict[str, str]) -> None:
+    url = given.get("url", "")
+    if not url.startswith(_SCHEMES):
+        raise ValueError(f"the url of an image starts with one of {', '.join(_SCHEMES)}")
+    if url.startswith("data:") and not _is_data_url(url):
+        raise ValueError("the url of an image is no data:…/…;base64,… with valid base64")
+
+
+def _check_audio(given: dict[str, str]) -> None:
+    if given.get("audio_format") not in AUDIO_FORMATS:
+        raise ValueError(f"the audio_format is one of {', '.join(AUDIO_FORMATS)}")
+    if not _is_base64(given.get("data", "")):
+        raise ValueError("the data of audio is not valid base64")
+
+
+def _check_file(given: dict[str, str]) -> None:
+    if ("file_data" in given) == ("file_id" in given):
+        raise ValueError(f"a file has one of file_data and file_id: {FORMS['file'].example}")
+    if "file_data" in given and not _is_data_url(given["file_data"]):
+        raise ValueError("the file_data of a file is no data:…/…;base64,… with valid base64")
+
+
+_CHECKS: dict[str, Callable[[dict[str, str]], None]] = {
+    "image": _check_image,
+    "audio": _check_audio,
+    "file": _check_file,
+}
+
+
+def _is_data_url(text: str) -> bool:
+    head = _DATA_URL.match(text)
+    return head is not None and _is_base64(text[head.end() :])
+
+
+def _is_base64(text: str) -> bool:
+    packed = "".join(text.split())
+    return len(packed) % 4 == 0 and _BASE64.fullmatch(packed) is not None

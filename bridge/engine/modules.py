@@ -123,7 +123,15 @@ def _rewarded(kind: Callable[..., dspy.Module]) -> Callable[[ModuleSpec], dspy.M
 
 
 class Attempt(dspy.Module):  # type: ignore[misc]
-    """One attempt of a rewarded module; remembers why it failed, which DSPy only prints."""
+    """One attempt of a rewarded module; remembers why it failed, which DSPy only prints.
+
+    Args:
+        inner: what is attempted.
+        options: the request's generation options.
+        failures: collects why attempts failed.
+        numbers: counts attempts.
+        originals: collects, by the identity of a copy's predictor, the copy and its original.
+    """
 
     def __init__(
         self,
@@ -131,12 +139,14 @@ class Attempt(dspy.Module):  # type: ignore[misc]
         options: Mapping[str, Any],
         failures: list[Exception],
         numbers: Iterator[int],
+        originals: dict[int, tuple[dspy.Predict, dspy.Predict]],
     ) -> None:
         super().__init__()
         self.inner = inner
         self._options = options
         self._failures = failures
         self._numbers = numbers
+        self._originals = originals
 
     def forward(self, **inputs: Any) -> Any:
         """The inner module's prediction."""
@@ -149,7 +159,10 @@ class Attempt(dspy.Module):  # type: ignore[misc]
 
     def deepcopy(self) -> Attempt:
         """A copy with learned state of its own, that counts and remembers with this one."""
-        return Attempt(self.inner.deepcopy(), self._options, self._failures, self._numbers)
+        inner = self.inner.deepcopy()
+        pairs = zip(inner.predictors(), self.inner.predictors(), strict=True)
+        self._originals.update((id(copied), (copied, original)) for copied, original in pairs)
+        return Attempt(inner, self._options, self._failures, self._numbers, self._originals)
 
 
 class Reward:
@@ -213,14 +226,22 @@ class Rewarded(dspy.Module):  # type: ignore[misc]
     def forward(self, config: Mapping[str, Any] | None = None, **inputs: Any) -> Any:
         """The best attempt; raise the last failure when every attempt failed."""
         failures: list[Exception] = []
+        originals: dict[int, tuple[dspy.Predict, dspy.Predict]] = {}
         settings = self._settings
+        trace = dspy.settings.trace
+        begun = len(trace)
         best = self._make(
-            module=Attempt(self.inner, config or {}, failures, itertools.count()),
+            module=Attempt(self.inner, config or {}, failures, itertools.count(), originals),
             N=settings.n,
             reward_fn=Reward(self._reward, failures),
             threshold=settings.threshold,
             fail_count=settings.fail_count,
         )(**inputs)
+        # An optimizer knows the module's own predictors, not those of the copies that answered.
+        trace[begun:] = [
+            (originals.get(id(predictor), (None, predictor))[1], *rest)
+            for predictor, *rest in trace[begun:]
+        ]
         if best is None:
             if failures:
                 raise failures[-1]

@@ -16,6 +16,7 @@ from dspy.utils.callback import BaseCallback
 
 from bridge.engine.evaluation import Evaluated, evaluate_rows, read_examples
 from bridge.engine.failures import explain
+from bridge.engine.hush import hush
 from bridge.engine.optimizers import prepare
 from bridge.engine.optimizers.job import Job
 from bridge.engine.portrait import portray
@@ -72,7 +73,7 @@ def optimize(
         _seed(plan.seed)
         try:
             # DSPy waits for its own threads, and would keep them out.
-            with turnstile.outside():
+            with turnstile.outside(), hush():
                 return _Optimization(bench, plan, run).result()
         except Stopped:
             _raise_failure(run)
@@ -230,9 +231,15 @@ class _Optimization:
     def _refuse_failure(self, done: Evaluated, *, allow_parse: bool) -> None:
         """Raise the error that every example failed with: no run succeeds on nothing."""
         _raise_failure(self._run)
-        if self._over() or not done.rows or len(done.failures) < len(done.rows):
+        if self._over() or not done.failures:
             return
         number, error = min(done.failures.items())
+        if len(done.failures) < len(done.rows):
+            self._run.scope.warn(
+                f"{len(done.failures)} of {len(done.rows)} examples failed in phase "
+                f"{self._run.phase!r} and count 0, the first with {error.to_text()[:200]}"
+            )
+            return
         if allow_parse and isinstance(error, AdapterParse):
             # Demonstrations may teach the LM the form that it does not keep yet.
             self._run.scope.warn("the LM's replies did not fit the signature on any example")
@@ -266,9 +273,10 @@ class _Optimization:
         best = board.best()
         if best is None:
             self._run.scope.warn("the run ended before it found a better program")
-            self._note_coverage(len(baseline.scores))
+            self._note_coverage(len(baseline.scores), len(baseline.rows))
             return self._told("stopped", learned(self._program), baseline.score, baseline, None)
-        self._note_coverage(len(best.on(board.dataset)))
+        tried_on = self._val if board.dataset == "valset" else self._train
+        self._note_coverage(len(best.on(board.dataset)), len(tried_on))
         score = best.mean(board.dataset)
         return self._told("stopped", best.learned, score, baseline, None, on=board.dataset)
 
@@ -280,14 +288,13 @@ class _Optimization:
         lead = sum(final.scores[number] - baseline.scores[number] for number in shared)
         if not shared or lead < 0:
             return self._best_so_far(baseline)
-        self._note_coverage(len(shared))
+        self._note_coverage(len(shared), len(final.rows))
         return self._told("stopped", found, final.score, baseline, final)
 
-    def _note_coverage(self, examples: int) -> None:
-        if examples < len(self._scoring):
+    def _note_coverage(self, scored: int, examples: int) -> None:
+        if scored < examples:
             self._run.scope.warn(
-                f"the score is of {examples} of {len(self._scoring)} examples: the run ended "
-                "before the others"
+                f"the score is of {scored} of {examples} examples: the run ended before the others"
             )
 
     def _told(
@@ -307,6 +314,7 @@ class _Optimization:
         is_val = dataset == "valset"
         for text in self._metric.let_pass():
             self._run.scope.warn(text)
+        self._run.final_score = score
         self._run.enter("done")
         return result_of(
             self._run,

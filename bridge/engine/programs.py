@@ -21,6 +21,7 @@ from bridge.engine.steps import run_steps
 from bridge.registry import ModuleRunnable, ProgramRunnable, Runnable
 from bridge.scope import ModuleCall, Scope, current_module, current_scope
 from bridge.specs.checking import nearest
+from bridge.turnstile import turnstile
 from protocol.errors import BridgeError, InvalidArgs, ProgramError
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def _parallel_map(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
             return None
         try:
             _is_parallel.set(True)
-            with dspy.context(trace=[]):
+            with turnstile.inside(), dspy.context(trace=[]):
                 return work(item), dspy.settings.trace
         except BaseException:
             failed = True
@@ -196,7 +197,8 @@ def _parallel_map(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
     with ThreadPoolExecutor(min(MOST_PARALLEL, len(items)), "each") as pool:
         futures = [pool.submit(copy_context().run, one, item) for item in items]
-        wait(futures)
+        with turnstile.outside():
+            wait(futures)
     done = [future.result() for future in futures]
     results = []
     for pair in done:

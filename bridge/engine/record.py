@@ -17,6 +17,7 @@ import orjson
 from dspy._vendor.lm15.serde import response_from_dict, response_to_dict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from dspy.lm15 import Response
@@ -31,16 +32,20 @@ class LMRecord:
 
     Args:
         path: the file; made, for the owner's eyes only, when it is not there.
+        mask: takes the secrets out of a line: an LM may repeat what it was sent. A mask is as long
+            as what it covers.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mask: Callable[[bytes], bytes] | None = None) -> None:
+        self._mask = mask
         self._lock = threading.Lock()
         self._kept: dict[bytes, list[bytes]] = {}
         self._asked: dict[bytes, int] = {}
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._file: int | None = file
         self.replayed = 0
-        self._load()
+        self._load(file)
 
     def replay(self, spec: LMSpec, canonical: bytes) -> Response | None:
         """The response to the next request like this; None when it has to be asked."""
@@ -57,23 +62,29 @@ class LMRecord:
     def keep(self, spec: LMSpec, canonical: bytes, response: Response) -> None:
         """Add a response that was paid for; it is on its way to disk when this returns."""
         plain = orjson.dumps(response_to_dict(response), option=orjson.OPT_NON_STR_KEYS)
+        if self._mask is not None:
+            plain = self._mask(plain)
         line = b'{"k":"%s","r":%s}\n' % (_key(spec, canonical).hex().encode(), plain)
         with self._lock:
             # What this process has been answered it does not replay to itself.
-            os.write(self._file, line)
+            if self._file is not None:
+                os.write(self._file, line)
 
     def close(self) -> None:
-        """Close the file; later calls of `keep` fail."""
-        os.close(self._file)
+        """Close the file; what a thread of DSPy's is still answered then is not kept."""
+        with self._lock:
+            file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
 
-    def _load(self) -> None:
+    def _load(self, file: int) -> None:
         content = b""
-        while chunk := os.read(self._file, 1 << 20):
+        while chunk := os.read(file, 1 << 20):
             content += chunk
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             # The next line would be glued to the torn one.
-            os.ftruncate(self._file, whole)
+            os.ftruncate(file, whole)
         for line in content[:whole].splitlines():
             entry = _entry(line)
             if entry is not None:

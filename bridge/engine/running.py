@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.engine.failures import explain
 from bridge.engine.record import LMRecord
 from bridge.engine.scoreboard import Scoreboard
-from bridge.scope import Budget, Scope, Stopped, Usage, current_scope
+from bridge.scope import Scope, Stopped, Usage, current_scope
 from bridge.turnstile import turnstile
 from protocol.errors import (
     BridgeError,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from bridge.engine.student import Student
+    from bridge.scope import Budget
 
 __all__ = ["Run", "RunStopped", "open_run"]
 
@@ -74,6 +75,7 @@ class Run:
         self.trial = 0
         self.trials: int | None = None
         self.candidate_size: int | None = None
+        self.final_score: float | None = None
         self.program_failure: BaseException | None = None
         self._lm = lm
         self._report = report
@@ -81,6 +83,7 @@ class Run:
         self._failed_calls = 0
         self._failure: BridgeError | None = None
         self._reported = 0.0
+        self._over = False
         self._lock = threading.Lock()
         self._mine = threading.local()
         scope.on_lm = self._heard
@@ -193,7 +196,7 @@ class Run:
         """Report progress, if the last report is old enough or there is news."""
         at = time.monotonic()
         with self._lock:
-            if not now and at - self._reported < SECONDS_BETWEEN_REPORTS:
+            if self._over or (not now and at - self._reported < SECONDS_BETWEEN_REPORTS):
                 return
             self._reported = at
         spent = self.spent()
@@ -204,13 +207,21 @@ class Run:
                 "trial": self.trial,
                 "trials": self.trials,
                 "score": score,
-                "best_score": self.board.best_score(),
+                "best_score": self._best_score(),
                 "lm_calls": spent.calls,
                 "tokens": spent.input_tokens + spent.output_tokens,
                 "cost": spent.cost,
                 "elapsed_ms": round(1000 * (at - self.scope.started)),
             }
         )
+
+    def _best_score(self) -> float | None:
+        return self.board.best_score() if self.final_score is None else self.final_score
+
+    def close(self) -> None:
+        """Tell nothing more: some of DSPy's threads end after their run."""
+        with self._lock:
+            self._over = True
 
     def spent(self) -> Usage:
         """All LM calls of the run together."""
@@ -258,7 +269,7 @@ def open_run(
         patience: as `Run` has it.
     """
     outer = current_scope.get()
-    record = None if plan.record is None else LMRecord(plan.record)
+    record = None if plan.record is None else LMRecord(plan.record, plan.mask)
     scope = _scope_within(outer, plan, record)
     run = Run(plan.run_id, scope, lambda ref: lm(scope, ref), report, patience=patience)
     running[plan.run_id] = run
@@ -268,6 +279,7 @@ def open_run(
             yield run
     finally:
         current_scope.reset(token)
+        run.close()
         running.pop(plan.run_id, None)
         if record is not None:
             record.close()
@@ -277,7 +289,7 @@ def open_run(
 
 def _scope_within(outer: Scope, plan: Any, record: LMRecord | None) -> Scope:
     started = time.monotonic()
-    budget: Budget = plan.budget or Budget()
+    budget: Budget = plan.budget or outer.budget
     ends = [
         outer.deadline,
         None if plan.seconds is None else started + plan.seconds,

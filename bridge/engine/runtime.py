@@ -28,10 +28,10 @@ from bridge.engine.lms.providers import backend_for
 from bridge.engine.optimizing import optimize
 from bridge.engine.programs import HostModule, HostProgram, build
 from bridge.engine.tokens import count_tokens
-from bridge.scope import Scope, Stopped, current_scope
+from bridge.scope import Scope, Stopped, Usage, current_scope, current_tally
 from bridge.settings import AdapterChoice
 from bridge.turnstile import turnstile
-from protocol.errors import BridgeError, Internal, InvalidArgs
+from protocol.errors import BridgeError, Cancelled, Internal, InvalidArgs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 MOST_LMS = 256
-"""LMs kept open, connections and all; the least recently used is closed."""
+"""LMs kept open, connections and all; the least recently used is let go."""
 
 
 class Engine:
@@ -61,7 +61,7 @@ class Engine:
         self._adapters = {name: make() for name, make in ADAPTERS.items()}
         self._bench = Bench(self._context, self._lm, self._named_lm, {})
         # DSPy's own log repeats what our errors and warnings say, prompt and all.
-        logging.getLogger("dspy").setLevel(logging.ERROR)
+        logging.getLogger("dspy").setLevel(logging.CRITICAL)
 
     def explain(self, error: BaseException) -> BridgeError | None:
         """The wire's error for one of DSPy's."""
@@ -167,19 +167,19 @@ class Engine:
         """``{text, finish_reason, model, usage, cost}``."""
         scope = current_scope.get()
         meter = self._lm(scope, lm).engine
-        begun = {name: used.cost or 0.0 for name, used in scope.usage.items()}
-        response = meter.complete(_request(meter.spec, messages, options))
-        used = response.usage
-        spent = scope.usage[meter.spec.name].cost
+        tally: dict[str, Usage] = {}
+        token = current_tally.set(tally)
+        try:
+            response = meter.complete(_request(meter.spec, messages, options))
+        finally:
+            current_tally.reset(token)
+        used = tally[meter.spec.name]
         return {
             "text": response.text or "",
             "finish_reason": response.finish_reason,
             "model": meter.spec.name,
-            "usage": {
-                "input_tokens": used.input_tokens or 0,
-                "output_tokens": used.output_tokens or 0,
-            },
-            "cost": None if spent is None else spent - begun.get(meter.spec.name, 0.0),
+            "usage": {"input_tokens": used.input_tokens, "output_tokens": used.output_tokens},
+            "cost": used.cost,
         }
 
     def generate_batch(
@@ -244,8 +244,8 @@ class Engine:
         with self._lock:
             kept = self._lms.setdefault(spec, made)
             while len(self._lms) > MOST_LMS:
-                _, dropped = self._lms.popitem(last=False)
-                dropped.engine.close()
+                # Not closed: requests in flight may be on it. Its sockets close with the last one.
+                self._lms.popitem(last=False)
         return kept
 
     def _open(self, spec: LMSpec) -> dspy.LM:
@@ -320,6 +320,4 @@ def _in_parallel(
 
 
 def _not_begun(max_errors: int) -> dict[str, Any]:
-    from protocol.errors import Cancelled  # noqa: PLC0415
-
     return Cancelled(f"not begun: more than {max_errors} rows failed").to_wire()

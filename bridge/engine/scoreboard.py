@@ -60,7 +60,11 @@ class Scoreboard:
             self._baseline = dict(scores)
 
     def add(self, student: Student, dataset: str, index: int, score: float) -> Candidate | None:
-        """Note one score; None for a student that was sampled instead of run as it is."""
+        """Note one score and give its candidate.
+
+        None for a student that was sampled instead of run as it is, and for an example that the
+        candidate was tried on before.
+        """
         predictors = [home.predictor for home in student.homes()]
         if any(p.lm is not None and "rollout_id" in p.lm.kwargs for p in predictors):
             return None
@@ -77,8 +81,10 @@ class Scoreboard:
                 known = self._known.setdefault(key, (held, candidate))
         candidate = known[1]
         with self._lock:
-            candidate.scores.setdefault(dataset, {})[index] = score
-        return candidate
+            scores = candidate.scores.setdefault(dataset, {})
+            is_new = index not in scores
+            scores[index] = score
+        return candidate if is_new else None
 
     def mean(self, state: Learned, dataset: str, examples: int) -> float | None:
         """A state's mean on a dataset of so many examples; None if it was not tried on all."""

@@ -85,6 +85,22 @@ _READ = ConfigDict(**_WRITTEN, extra="forbid", validate_default=True)
 """Of objects from the host: what it misspelt is not dropped in silence."""
 
 
+class _WrittenObject(BaseModel):
+    """What every object of a signature is."""
+
+    model_config = _WRITTEN
+
+    def __reduce__(self) -> Any:
+        # DSPy hashes demonstrations by their pickled bytes; it never reads them back.
+        return dict, ({name: getattr(self, name) for name in type(self).model_fields},)
+
+
+class _ReadObject(_WrittenObject):
+    """An object from the host."""
+
+    model_config = _READ
+
+
 def annotation_of(  # noqa: PLR0911 - one for each type
     kind: TypeSpec, called: str = "Object", *, reading: bool = False
 ) -> Any:
@@ -125,7 +141,7 @@ def _object_model(kind: Object, name: str, *, reading: bool) -> type[BaseModel]:
         default = ... if item.default is MISSING else item.default
         about = Field(default, description=item.description or None)
         fields[item.name] = (_field_annotation(item, reading=reading), about)
-    return create_model(name, __config__=_READ if reading else _WRITTEN, **fields)
+    return create_model(name, __base__=_ReadObject if reading else _WrittenObject, **fields)
 
 
 def _field_annotation(item: FieldSpec, *, reading: bool = False) -> Any:

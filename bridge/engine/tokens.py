@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["count_tokens"]
 
+INSTALLED = frozenset({"cl100k_base", "o200k_base", "o200k_harmony", "p50k_base"})
+"""The tables that come with litellm; tiktoken would fetch any other, and wait without an end."""
+
 MESSAGE_TOKENS = 3
 """What OpenAI's chat format adds to each message; it adds as much again to the whole."""
 
@@ -40,9 +43,10 @@ def _encoding_name(spec: LMSpec) -> tuple[str, bool]:
 
     if spec.provider in {"openai", "azure"}:
         try:
-            return encoding_name_for_model(spec.model), True
+            name = encoding_name_for_model(spec.model)
         except KeyError:
             return "o200k_base", False
+        return (name, True) if name in INSTALLED else ("p50k_base", False)
     return "cl100k_base", False
 
 

@@ -6,9 +6,13 @@ and then to optimize. It ends with its pipe, so it cannot outlive us.
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bridge.client import DaemonExited, Port, RequestFailed
 from protocol.errors import WorkerDied, error_from_wire
@@ -23,16 +27,31 @@ __all__ = ["Child", "Orders"]
 SETUP_SECONDS = 60.0
 """For importing DSPy on a machine that is busy with other runs."""
 
+ASK_AGAIN_SECONDS = 0.05
+"""Between two requests to stop: the child may not have begun the run when the first arrives."""
+
+ENVIRONMENT = {"TQDM_DISABLE": "1"}
+"""Progress goes to the host as events; bars would only fill its console."""
+
+NICENESS = 10
+"""Calls come first: a run takes the processors that they leave."""
+
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What a child is told: requests in order, the last one being the run itself."""
+    """What a child is told: requests in order, the last one being the run itself.
+
+    `ends` is when the run's time is over, in `time.monotonic` seconds, and `ends_by` what set it:
+    starting the child counts.
+    """
 
     lms: LMTable
     lm: LMSpec | str | None
     adapter: dict[str, Any]
     specs: dict[str, Any]
     arguments: dict[str, Any]
+    ends: float | None = None
+    ends_by: Literal["budget", "deadline"] = "deadline"
 
 
 class Child:
@@ -40,17 +59,18 @@ class Child:
 
     def __init__(self, log_level: str) -> None:
         argv = [sys.executable, "-m", "bridge", "--worker", "--drain-ms", "1"]
-        # DSPy's progress bars and remarks are for a person at a terminal; progress is events here.
-        quiet = {} if log_level == "debug" else {"TQDM_DISABLE": "1"}
-        self._port = Port([*argv, "--log-level", log_level], env=quiet)
-        self._run_id: str | None = None
+        self._port = Port([*argv, "--log-level", log_level], env=ENVIRONMENT)
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, self.pid, NICENESS)
+        self._begun = threading.Event()
+        self._stopping = False
 
     @property
     def pid(self) -> int:
         """The process's number."""
         return self._port.process.pid
 
-    def run(self, orders: Orders, on_progress: Callable[[dict[str, Any]], None]) -> Any:
+    def run(self, orders: Orders, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         """Carry the orders out and give the run's result.
 
         Raises:
@@ -58,37 +78,66 @@ class Child:
             BridgeError: what the child answered.
         """
         try:
-            with self._port:
-                return self._run(orders, on_progress)
+            return self._run(orders, on_progress)
         except DaemonExited as error:
             raise WorkerDied(
                 f"the run's process ended with status {error.status}; `resume` goes on from there",
                 status=error.status,
             ) from error
+        except TimeoutError as error:
+            raise WorkerDied(
+                f"the run's process was not ready within {SETUP_SECONDS:.0f} s", status=None
+            ) from error
         except RequestFailed as error:
             raise error_from_wire(error.error) from error
 
-    def _run(self, orders: Orders, on_progress: Callable[[dict[str, Any]], None]) -> Any:
+    def _run(self, orders: Orders, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         port = self._port
         port.on_event = lambda event: on_progress(event.data) if event.event == "progress" else None
         port.hello()
         port.call("configure", _configuration(orders), timeout=SETUP_SECONDS)
         port.call("import", orders.specs, timeout=SETUP_SECONDS)
-        self._run_id = orders.arguments["run_id"]
+        arguments = dict(orders.arguments)
+        if orders.ends is not None:
+            left = max(0.0, orders.ends - time.monotonic())
+            if orders.ends_by == "budget":
+                arguments["budget"] = {**arguments["budget"], "seconds": left}
+            else:
+                arguments["seconds"] = left
         lm = orders.lm if orders.lm is None or isinstance(orders.lm, str) else orders.lm.whole()
         envelope: dict[str, Any] = {} if lm is None else {"lm": lm}
-        return port.send("optimize", orders.arguments, **envelope).result()
+        answer = port.send("optimize", arguments, **envelope)
+        self._run_id = arguments["run_id"]
+        self._begun.set()
+        # The daemon tells its own host what the request used.
+        return {key: value for key, value in answer.result().items() if key != "_meta"}
 
     def stop(self) -> None:
-        """Ask the run to end with its best so far; a child that is gone has ended already."""
-        try:
-            self._port.send("run_stop", {"run_id": self._run_id})
-        except OSError:
-            return
+        """Ask the run to end with its best so far, as soon as it has begun. Returns at once."""
+        if not self._stopping:
+            self._stopping = True
+            threading.Thread(target=self._stop, name="stop", daemon=True).start()
+
+    def _stop(self) -> None:
+        port = self._port
+        while port.process.returncode is None:
+            if self._begun.wait(ASK_AGAIN_SECONDS):
+                try:
+                    if port.call("run_stop", {"run_id": self._run_id})["stopping"]:
+                        return
+                except (DaemonExited, RequestFailed, TimeoutError, OSError, ValueError):
+                    # It has ended by itself.
+                    return
+                time.sleep(ASK_AGAIN_SECONDS)
 
     def kill(self) -> None:
         """End the process at once; `run` then raises WorkerDied."""
         self._port.process.kill()
+
+    def close(self) -> None:
+        """Make sure that the process is gone; what it has answered is all that it had to say."""
+        self._port.kill()
+        self._port.release()
 
 
 def _configuration(orders: Orders) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""The runs of this daemon: what each is doing, and the ones that others left on disk."""
+"""The runs of this daemon: what each is doing, and the ones that others left on disk.
+
+Law: what a run has found outlives every mishap on its way out. A disk that is full costs the
+checkpoint, not the run.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,23 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bridge.log import Log
 from bridge.runs.child import Child, Orders
-from protocol.errors import BridgeError, Busy, Cancelled, InvalidArgs, NotFound, WorkerDied
+from protocol.errors import (
+    BridgeError,
+    Busy,
+    Cancelled,
+    InvalidArgs,
+    NotFound,
+    Unsupported,
+    WorkerDied,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bridge.runs.store import RunStore
+    from bridge.runs.store import Hold, Mask, Part, RunStore
     from bridge.scope import Scope
 
 __all__ = ["Run", "Runs"]
@@ -22,19 +35,26 @@ __all__ = ["Run", "Runs"]
 MOST_RUNNING = 8
 """Runs at once: each is a process with a DSPy of its own, 75 MB and more."""
 
+MOST_ENDED = 32
+"""Runs that have ended and are still in memory; the older ones are on disk."""
+
 SAVE_SECONDS = 1.0
 """Between two writes of a run's progress to disk."""
 
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """One run as `run_get` shows it. Written by its own thread only."""
+    """One run as `run_get` shows it. Written by its own thread only.
+
+    `request` is what was asked, without keys; `mask` takes secrets out of all that goes to disk.
+    """
 
     run_id: str
     tenant: str | None
     optimizer: str
     program_id: str
     request: dict[str, Any]
+    mask: Mask
     status: str = "running"
     started_at: float = field(default_factory=time.time)
     ended_at: float | None = None
@@ -42,30 +62,30 @@ class Run:
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     child: Child | None = None
+    stopping: bool = False
+    hold: Hold | None = None
     saved_at: float = 0.0
 
-    def to_wire(self, *, whole: bool) -> dict[str, Any]:
-        """The run's row; `whole` with its result."""
+    def to_wire(self) -> dict[str, Any]:
+        """The run's row."""
         best = self.progress.get("best_score")
         score = best if self.result is None else self.result.get("score")
-        wire = {
+        known = [number for number in (best, score) if number is not None]
+        child = self.child
+        return {
             "run_id": self.run_id,
             "status": self.status,
             "optimizer": self.optimizer,
             "program_id": self.program_id,
             "score": score,
-            "best_score": best if best is not None else score,
+            "best_score": max(known, default=None),
             "trials": self.progress.get("trial", 0),
             "progress": self.progress,
+            "pid": None if child is None else child.pid,
             "started_at": self.started_at,
             "ended_at": self.ended_at,
             "error": self.error,
         }
-        return {**wire, "result": self.result} if whole else wire
-
-    def to_disk(self) -> dict[str, Any]:
-        """All that another daemon needs to show it or to resume it."""
-        return {**self.to_wire(whole=True), "tenant": self.tenant, "request": self.request}
 
 
 class Runs:
@@ -74,26 +94,57 @@ class Runs:
     def __init__(self, store: RunStore, log_level: str) -> None:
         self._store = store
         self._log_level = log_level
+        self._log = Log(log_level)
         self._lock = threading.Lock()
         self._runs: dict[tuple[str | None, str], Run] = {}
 
-    def record(self, tenant: str | None, run_id: str, *, fresh: bool) -> Path:
-        """The file of a run's LM calls; empty when it is begun anew under its old id."""
-        if fresh:
-            self._store.forget(tenant, run_id)
+    def record(self, tenant: str | None, run_id: str) -> Path:
+        """The file of a run's LM calls."""
         return self._store.record(tenant, run_id)
 
-    def begin(self, run: Run) -> None:
-        """Take a run in; raise Busy, or InvalidArgs when its id is running already."""
+    def begin(self, run: Run, *, fresh: bool) -> None:
+        """Take a run in; `fresh` forgets what an earlier one of its id has left.
+
+        Raises:
+            InvalidArgs: its id is running already, here or in another daemon.
+            Busy: too many runs are in progress.
+            Unsupported: the state directory cannot be written.
+        """
+        key = (run.tenant, run.run_id)
         with self._lock:
             running = [other for other in self._runs.values() if other.status == "running"]
-            if any((o.tenant, o.run_id) == (run.tenant, run.run_id) for o in running):
+            if any((o.tenant, o.run_id) == key for o in running):
                 raise InvalidArgs.at("run_id", f"{run.run_id!r} is running")
             if len(running) >= MOST_RUNNING:
                 raise Busy(f"{MOST_RUNNING} runs are in progress; repeat when one has ended")
-            self._runs[run.tenant, run.run_id] = run
-        self._save(run, now=True)
-        self._store.prune({other.run_id for other in running} | {run.run_id})
+            replaced = self._runs.pop(key, None)
+            self._runs[key] = run
+        try:
+            self._take_folder(run, fresh=fresh)
+        except BaseException:
+            with self._lock:
+                self._runs.pop(key, None)
+                if replaced is not None:
+                    self._runs[key] = replaced
+            if run.hold is not None:
+                run.hold.release()
+            raise
+
+    def _take_folder(self, run: Run, *, fresh: bool) -> None:
+        try:
+            run.hold = self._store.hold(run.tenant, run.run_id)
+            if run.hold is None:
+                raise InvalidArgs.at("run_id", f"{run.run_id!r} is running in another daemon")
+            if fresh:
+                self._store.clear(run.tenant, run.run_id)
+            self._store.save(run.tenant, run.run_id, "request", run.request, run.mask)
+            self._save_row(run)
+            self._store.prune()
+        except OSError as error:
+            raise Unsupported(
+                f"runs are kept in {self._store.directory}, which cannot be written "
+                f"({error.strerror or error}); start the daemon with another --state-dir"
+            ) from error
 
     def carry_out(
         self,
@@ -107,31 +158,52 @@ class Runs:
         Raises:
             WorkerDied: the child's process ended.
             BridgeError: the run failed.
+            Stopped: the scope was stopped.
         """
         try:
-            child = run.child = Child(self._log_level)
-            with scope.abortable(child.kill):
-                result = child.run(orders, lambda data: self._progress(run, data, on_progress))
+            result = self._in_child(run, orders, scope, on_progress)
         except BaseException as error:
             failure = error if isinstance(error, BridgeError) else None
             if scope.stopped:
-                failure = Cancelled("the host cancelled the run")
-            self._end(run, "cancelled" if scope.stopped else "failed", None, failure)
+                failure = scope.error
+            if isinstance(failure, WorkerDied):
+                failure.details["run_id"] = run.run_id
+            status = "cancelled" if isinstance(failure, Cancelled) else "failed"
+            self._end(run, status, None, failure)
             scope.check()
-            if isinstance(error, WorkerDied):
-                error.details["run_id"] = run.run_id
             raise
         self._end(run, result["status"], result, None)
-        return dict(result)
+        return result
+
+    def _in_child(
+        self,
+        run: Run,
+        orders: Orders,
+        scope: Scope,
+        on_progress: Callable[[dict[str, Any]], None],
+    ) -> dict[str, Any]:
+        child = Child(self._log_level)
+        with self._lock:
+            run.child = child
+            stopping = run.stopping
+        if stopping:
+            child.stop()
+        try:
+            with scope.abortable(child.kill):
+                return child.run(orders, lambda data: self._progress(run, data, on_progress))
+        finally:
+            child.close()
 
     def stop(self, tenant: str | None, run_id: str) -> Run:
         """Ask a running run to end with its best so far; raise NotFound."""
         with self._lock:
             run = self._runs.get((tenant, run_id))
-        if run is None or run.status != "running":
-            raise NotFound(f"no run {run_id!r} is in progress", kind="run", id=run_id)
-        if run.child is not None:
-            run.child.stop()
+            if run is None or run.status != "running":
+                raise NotFound(f"no run {run_id!r} is in progress", kind="run", id=run_id)
+            run.stopping = True
+            child = run.child
+        if child is not None:
+            child.stop()
         return run
 
     def get(self, tenant: str | None, run_id: str) -> dict[str, Any]:
@@ -139,38 +211,43 @@ class Runs:
         with self._lock:
             run = self._runs.get((tenant, run_id))
         if run is not None:
-            return run.to_wire(whole=True)
-        return _shown(self.stored(tenant, run_id))
+            return {**run.to_wire(), "result": run.result}
+        row = self._store.load(tenant, run_id, "run")
+        if row is None:
+            raise _no_run(run_id)
+        return {**self._shown(row), "result": self._store.load(tenant, run_id, "result")}
 
     def stored(self, tenant: str | None, run_id: str) -> dict[str, Any]:
-        """A run as it is on disk, request and all; raise NotFound."""
-        found = self._store.load(tenant, run_id)
+        """What a run was asked to do; raise NotFound."""
+        found = self._store.load(tenant, run_id, "request")
         if found is None:
-            raise NotFound(f"no run has the id {run_id!r}", kind="run", id=run_id)
+            raise _no_run(run_id)
         return found
 
     def list(self, tenant: str | None) -> list[dict[str, Any]]:
         """The tenant's runs, the newest first, without results."""
         with self._lock:
             mine = [run for (owner, _), run in self._runs.items() if owner == tenant]
-        rows = {run.run_id: run.to_wire(whole=False) for run in mine}
+        rows = {run.run_id: run.to_wire() for run in mine}
         for found in self._store.all(tenant):
             if found["run_id"] not in rows:
-                rows[found["run_id"]] = {k: v for k, v in _shown(found).items() if k != "result"}
+                rows[found["run_id"]] = self._shown(found)
         return sorted(rows.values(), key=lambda row: row["started_at"], reverse=True)
 
-    def kill_all(self) -> None:
-        """End every child: the daemon is going."""
-        with self._lock:
-            children = [run.child for run in self._runs.values() if run.child is not None]
-        for child in children:
-            child.kill()
+    def _shown(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A run from disk; one that was running when its daemon died has failed since."""
+        shown = {key: value for key, value in row.items() if key != "tenant"}
+        if shown["status"] == "running" and not self._store.is_held(row["tenant"], row["run_id"]):
+            gone = WorkerDied("the run's daemon ended; `resume` goes on", run_id=row["run_id"])
+            shown.update(status="failed", error=gone.to_wire(), pid=None)
+        return shown
 
     def _progress(
         self, run: Run, data: dict[str, Any], on_progress: Callable[[dict[str, Any]], None]
     ) -> None:
         run.progress = data
-        self._save(run)
+        if time.monotonic() - run.saved_at > SAVE_SECONDS:
+            self._save_row(run, loud=False)
         on_progress(data)
 
     def _end(
@@ -179,20 +256,31 @@ class Runs:
         run.ended_at = time.time()
         run.result = result
         run.error = None if error is None else error.to_wire()
-        run.child = None
-        run.status = status
-        self._save(run, now=True)
+        with self._lock:
+            run.child = None
+            run.status = status
+        if result is not None:
+            self._save(run, "result", result)
+        self._save_row(run, loud=False)
+        if run.hold is not None:
+            run.hold.release()
+        with self._lock:
+            ended = [key for key, other in self._runs.items() if other.status != "running"]
+            for key in ended[:-MOST_ENDED]:
+                del self._runs[key]
 
-    def _save(self, run: Run, *, now: bool = False) -> None:
-        if now or time.monotonic() - run.saved_at > SAVE_SECONDS:
-            run.saved_at = time.monotonic()
-            self._store.save(run.tenant, run.run_id, run.to_disk())
+    def _save_row(self, run: Run, *, loud: bool = True) -> None:
+        run.saved_at = time.monotonic()
+        self._save(run, "run", {**run.to_wire(), "tenant": run.tenant}, loud=loud)
+
+    def _save(self, run: Run, part: Part, content: dict[str, Any], *, loud: bool = False) -> None:
+        try:
+            self._store.save(run.tenant, run.run_id, part, content, run.mask)
+        except OSError as error:
+            if loud:
+                raise
+            self._log.warning("run_not_saved", run_id=run.run_id, part=part, error=str(error))
 
 
-def _shown(found: dict[str, Any]) -> dict[str, Any]:
-    """A run from disk; one that was running when its daemon died has failed since."""
-    shown = {key: value for key, value in found.items() if key not in {"request", "tenant"}}
-    if shown.get("status") == "running":
-        shown["status"] = "failed"
-        shown["error"] = WorkerDied("the run's daemon ended; `resume` goes on").to_wire()
-    return shown
+def _no_run(run_id: str) -> NotFound:
+    return NotFound(f"no run has the id {run_id!r}", kind="run", id=run_id)

@@ -9,10 +9,18 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from bridge.specs.checking import Args, checked, nearest
+from bridge.specs.checking import Args, checked, faults_of, nearest
 from bridge.specs.lm_providers import PROVIDERS, Provider, provider_names
 from bridge.specs.version import version_of
 from protocol.errors import InvalidArgs, NotConfigured, NotFound
@@ -46,6 +54,12 @@ class LMOptions(Args):
         return options
 
 
+class _ConfigArgs(LMOptions):
+    """An LM's `config`; `latency_ms` is the embedded LM's."""
+
+    latency_ms: Annotated[float, Field(ge=0, le=3_600_000)] | None = None
+
+
 class LMSpec(Args):
     """One language model.
 
@@ -74,11 +88,19 @@ class LMSpec(Args):
             return {key: item for key, item in value.items() if item is not None}
         return value
 
+    @field_validator("base_url")
+    @classmethod
+    def _no_credentials_in_the_address(cls, value: str | None) -> str | None:
+        # An address is shown to whoever asks; what stands in it could not be masked.
+        if value is not None and urlsplit(value).username is not None:
+            raise ValueError("holds a user name or password; a credential goes in `api_key`")
+        return value
+
     @field_validator("config")
     @classmethod
     def _config_holds_options_only(cls, value: dict[str, Any]) -> dict[str, Any]:
         # A client's `config` must not redirect a call that carries the operator's key.
-        allowed = {*LMOptions.model_fields, "latency_ms"}
+        allowed = set(_ConfigArgs.model_fields)
         for key in value:
             if key not in allowed:
                 close = nearest(key, allowed)
@@ -86,6 +108,11 @@ class LMSpec(Args):
                 if close:
                     raise ValueError(f"unknown option {key!r}; did you mean {close!r}?")
                 raise ValueError(f"holds an unknown option; known: {sorted(allowed)}")
+        try:
+            _ConfigArgs.model_validate(value)
+        except ValidationError as error:
+            fault = faults_of(error, "", _ConfigArgs)[0]
+            raise ValueError(f"{fault['path']}: {fault['message']}") from None
         return value
 
     @model_validator(mode="after")

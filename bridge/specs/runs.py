@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from bridge.metrics import MetricSpec
@@ -37,6 +37,7 @@ class OptimizePlan:
         budget: what the run may spend; None is no bound.
         seconds: how long it may take.
         record: the file of LM responses that a resumed run replays.
+        mask: takes the secrets out of what goes into that file; None lets all pass.
         max_concurrency: program runs at once.
     """
 
@@ -53,6 +54,7 @@ class OptimizePlan:
     budget: Any = None
     seconds: float | None = None
     record: Path | None = None
+    mask: Callable[[bytes], bytes] | None = None
     max_concurrency: int = 8
 
 
@@ -81,4 +83,5 @@ class EvaluatePlan:
     budget: Any = None
     seconds: float | None = None
     record: Path | None = None
+    mask: Callable[[bytes], bytes] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -138,6 +138,10 @@ def test_tokens_of_openais_models_are_exact_without_a_network(
         counted.pop("_meta")
         # As OpenAI's own cookbook counts this sentence.
         assert counted == {"tokens": 6, "exact": True, "tokenizer": tokenizer}
+    # Tables that tiktoken would have to fetch.
+    for model in ("davinci", "gpt2"):
+        lm = {"provider": "openai", "model": model}
+        assert port.call("count_tokens", {"text": "a b c", "lm": lm})["exact"] is False
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,16 @@ def test_history_is_bounded_in_text(port: Port) -> None:
     assert rows[0]["prompt"][0]["content"].startswith("49 ")
 
 
+def test_history_is_bounded_in_what_prompts_only_name(port: Port) -> None:
+    image = {"inputs": [{"name": "x", "type": "image"}], "outputs": {"answer": "string"}}
+    port.call("create_module", {"id": "seeing", "type": "predict", "signature": image})
+    rows = [{"x": {"url": f"data:image/png;base64,{n:04}{'A' * 200_000}"}} for n in range(50)]
+    args = {"module_id": "seeing", "inputs": rows, "max_concurrency": 1}
+    port.call("batch", args, tenant="seeing")
+    kept = _rows(port, "seeing", limit=10_000)
+    assert 0 < sum(len(row["inputs"]["x"]["url"]) for row in kept) <= MOST_TEXT
+
+
 def test_usage_is_the_sum_of_what_each_request_was_told(port: Port, lm_server: LMServer) -> None:
     tenant = "summing"
     told: list[dict[str, Any]] = []

@@ -161,6 +161,25 @@ def test_a_misspelt_key_of_an_lm_is_refused_with_the_right_one(port: Port) -> No
     assert fault["nearest"] == "api_key"
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"temperature": "hot"},
+        {"max_tokens": 0},
+        {"stop": {"a": 1}},
+        {"latency_ms": "long"},
+        {"latency_ms": -1},
+    ],
+)
+def test_an_ill_typed_option_of_an_lm_is_refused_when_it_is_configured(
+    port: Port, config: dict[str, Any]
+) -> None:
+    lm = {"provider": "embedded", "model": "echo", "config": config}
+    (fault,) = refused(port, "configure", {"lms": {"odd": lm}})["details"]["faults"]
+    assert fault["path"] == "lms.odd.config"
+    assert next(iter(config)) in fault["message"]
+
+
 def test_a_wrong_configure_changes_nothing(port: Port, lm_server: LMServer) -> None:
     good = lm_map(lm_server, "openai", "good")
     port.call("configure", {"lm": good}, tenant="t9")

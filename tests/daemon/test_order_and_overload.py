@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.client import RequestFailed
+from protocol import Codec
 from tests.daemon.raw_daemon import PATIENCE, RawDaemon, packed, written
 
 if TYPE_CHECKING:
@@ -230,6 +231,24 @@ def test_a_request_without_a_deadline_has_the_default_one(narrow: Port) -> None:
     with pytest.raises(RequestFailed) as failed:
         narrow.call("forward", call_of("m"))
     assert failed.value.code == "deadline_exceeded"
+
+
+def test_a_deadline_beyond_any_clock_is_no_deadline(spawn: Callable[..., Port]) -> None:
+    port = spawn(codec=Codec.JSON)
+    port.hello()
+    assert port.call("list", deadline_ms=10**400)["modules"] == []
+
+
+def test_a_bound_that_no_clock_can_count_is_refused_and_changes_nothing(
+    spawn: Callable[..., Port],
+) -> None:
+    port = spawn(codec=Codec.JSON)
+    for name in ("default_deadline_ms", "drain_ms", "max_queued"):
+        with pytest.raises(RequestFailed) as failed:
+            port.call("configure", {"limits": {name: 10**400}})
+        assert failed.value.code == "invalid_args"
+    assert port.call("list")["modules"] == []
+    assert port.close() == 0
 
 
 def test_a_request_in_the_queue_has_its_deadline_too(narrow: Port) -> None:

@@ -10,6 +10,7 @@ from tests.daemon.asking import (
     execute,
     faults,
     fields,
+    forward,
     lm_at,
     new_id,
     program,
@@ -69,6 +70,17 @@ def test_a_parallel_each_asks_at_once_within_bounds_and_keeps_the_order(daemon, 
     assert result["_meta"]["usage"][f"openai/{lm['model']}"]["calls"] == 20
     assert {row["inputs"]["text"] for row in result["_meta"]["trace"]} == set(words)
     assert {row["program_id"] for row in result["_meta"]["trace"]} == {made}
+
+
+def test_other_requests_do_not_wait_while_a_parallel_each_does(daemon, lm_server):
+    lm = lm_at(lm_server, "aside+slow-900")
+    made = parallel(daemon, lm)
+    other = create(daemon, "predict", "text -> said")
+    running = daemon.send("execute", {"program_id": made, "inputs": {"words": ["a", "b"]}})
+    lm_server.wait_for(lambda: lm_server.in_flight(lm["model"]) == 2)
+    assert forward(daemon, other, {"text": "hi"}) == {"said": "hi"}
+    assert not running.done()
+    assert len(running.result(30)["all"]) == 2
 
 
 def test_a_failure_in_a_parallel_each_is_the_answer_and_the_rest_is_not_begun(daemon, lm_server):

@@ -139,6 +139,24 @@ def test_an_import_puts_programs_and_custom_modules_in_whatever_their_order(spaw
 GOOD = {"type": "predict", "signature": QA}
 
 
+def test_an_import_is_checked_by_what_it_brings_not_by_what_it_replaces(spawn):
+    port = spawn()
+    port.hello()
+    port.call("create_module", {"id": "leaf", **GOOD})
+    port.call("create_program", {"id": "outer", "modules": [{"id": "leaf", "name": "m"}]})
+    port.call("create_module", {"id": "c", "type": "custom", "config": {"program": "outer"}})
+    # With the `c` of before, `outer` would call itself.
+    data = {
+        "modules": [{"id": "c", "type": "custom", "config": {"program": "inner"}}],
+        "programs": [
+            {"id": "inner", "modules": [{"id": "leaf", "name": "m"}]},
+            {"id": "outer", "modules": [{"id": "c", "name": "m"}]},
+        ],
+    }
+    assert port.call("import", data) == {"modules": 1, "programs": 2}
+    assert [spec["id"] for spec in port.call("list")["programs"]] == ["outer", "inner"]
+
+
 @pytest.mark.parametrize(
     ("modules", "programs", "path"),
     [
@@ -158,7 +176,7 @@ GOOD = {"type": "predict", "signature": QA}
         (
             [{"id": "c", "type": "custom", "config": {"program": "p"}}],
             [{"id": "p", "modules": [{"id": "c"}]}],
-            None,
+            "programs[0].modules[0]",
         ),
         ([], [{"id": "p", "modules": [{"id": "nowhere"}]}], None),
     ],

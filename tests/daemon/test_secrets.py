@@ -17,6 +17,7 @@ from protocol.codecs import decode, encode
 from tests.daemon.lm_maps import ENDPOINTS, FIRST_LITELLM_CALL, ask, lm_map, make_qa
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.lm_server import LMServer
@@ -165,6 +166,23 @@ def test_an_export_has_the_lm_without_its_key(daemon: Port, lm_server: LMServer)
     (module,) = daemon.call("export", {"modules": ["ex"]})["modules"]
     assert module["lm"]["model"] == "exported"
     assert "api_key" not in module["lm"]
+
+
+def test_the_key_of_an_adapters_own_lm_is_masked_too(spawn: Callable[..., Port]) -> None:
+    port = spawn()
+    lm = {"provider": "openai", "model": "extracting", "api_key": PLAIN}
+    port.call("configure", {"adapter": {"name": "two_step", "extraction_lm": lm}})
+    assert port.call("ping", {"key": PLAIN}) == {"key": "*" * len(PLAIN)}
+
+
+def test_an_address_with_a_password_in_it_is_refused_and_not_repeated(daemon: Port) -> None:
+    lm = {"provider": "openai", "model": "m", "base_url": f"https://user:{PLAIN}@host/v1"}
+    spec = {"id": "p", "type": "predict", "signature": "a -> b", "lm": lm}
+    for command, args in (("configure", {"lm": lm}), ("create_module", spec)):
+        with pytest.raises(RequestFailed) as caught:
+            daemon.call(command, args)
+        assert caught.value.code == "invalid_args"
+        assert PLAIN not in str(caught.value.error)
 
 
 def test_a_placeholder_for_a_key_does_not_spoil_honest_text(

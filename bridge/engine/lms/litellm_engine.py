@@ -86,9 +86,6 @@ class LiteLLMEngine:
             message = f"no whole reply within {self._timeout_s:g} s"
             raise lm15.TimeoutError(message) from error
 
-    def close(self) -> None:
-        """Nothing: litellm keeps its clients for itself."""
-
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """`error` and what led to it."""

@@ -162,10 +162,6 @@ class Meter:
             ),
         )
 
-    def close(self) -> None:
-        """Close the backend's connections."""
-        self._backend.engine.close()
-
     # What DSPy's adapters ask of an engine before they use tools or a response schema.
 
     @property

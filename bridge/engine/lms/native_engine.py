@@ -46,11 +46,6 @@ class NativeEngine:
                 raise lm15.ProviderError(str(cause)) from error
             raise
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._engine.close()
-        self._engine.config.transport.close()
-
 
 def with_cohere_errors(definition: ProviderDefinition) -> ProviderDefinition:
     """`definition` of an OpenAI-compatible endpoint that answers errors in Cohere's own shape."""

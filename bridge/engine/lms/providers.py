@@ -44,8 +44,6 @@ class Engine(Protocol):
 
     def complete(self, request: Request) -> Response: ...
 
-    def close(self) -> None: ...
-
 
 @dataclass(frozen=True, slots=True)
 class Backend:
@@ -163,9 +161,6 @@ class _Embedded:
             finish_reason="stop",
             usage=TokenUsage(input_tokens=asked, output_tokens=len(text) // 4),
         )
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 def messages_of(request: Request) -> list[dict[str, str]]:

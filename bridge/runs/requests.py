@@ -1,0 +1,79 @@
+"""What of an `optimize` is kept on disk so that it can be repeated: all of it but keys.
+
+A key is worth more than the run that used it. A part of a request that came with one is kept
+without it, and is asked for again when the run is resumed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from protocol.errors import InvalidArgs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["PROGRAM", "keepable", "repeated"]
+
+PROGRAM = ("program", "program_id", "module_id")
+"""The arguments of which one names what learns."""
+
+WITHHELD = "withheld"
+
+
+def keepable(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of an `optimize` without the keys of LMs, and which had one."""
+    kept = dict(request)
+    withheld = []
+    if isinstance(kept.get("program"), dict):
+        program = dict(kept["program"])
+        modules = program.get("modules")
+        if isinstance(modules, list):
+            program["modules"] = [_module_without_key(module) for module in modules]
+            if program["modules"] != modules:
+                withheld.append("program")
+        kept["program"] = program
+    if kept.get("config"):
+        config = _without_keys(kept["config"])
+        if config != kept["config"]:
+            withheld.append("config")
+        kept["config"] = config
+    return {**kept, WITHHELD: withheld}
+
+
+def repeated(kept: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """A kept request with what is given anew in its place.
+
+    Raises:
+        InvalidArgs: a part that came with a key is not given anew.
+    """
+    request = {key: value for key, value in kept.items() if key != WITHHELD}
+    if any(given.get(name) is not None for name in PROGRAM):
+        for name in PROGRAM:
+            request.pop(name, None)
+    request.update(given)
+    missing = [
+        name
+        for name in kept.get(WITHHELD, ())
+        if all(given.get(key) is None for key in (PROGRAM if name == "program" else (name,)))
+    ]
+    if missing:
+        text = "held the key of an LM, which is not kept: give it again to resume"
+        raise InvalidArgs.of([{"path": name, "message": text} for name in missing])
+    return request
+
+
+def _module_without_key(module: Any) -> Any:
+    if not isinstance(module, dict) or not isinstance(module.get("lm"), dict):
+        return module
+    return {**module, "lm": _without_keys(module["lm"])}
+
+
+def _without_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: _without_keys(item)
+            for name, item in value.items()
+            if name != "api_key" or item is None
+        }
+    return value
