@@ -320,6 +320,7 @@ class _Optimization:
             self._run,
             self._plan,
             found,
+            original=learned(self._program),
             status=status,
             scores={"train": train if is_val else score, "val": score if is_val else None},
             baseline_score=baseline.score if dataset == self._scoring_set else self._train_score,

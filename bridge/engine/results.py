@@ -23,6 +23,7 @@ def result_of(
     plan: OptimizePlan,
     found: Learned,
     *,
+    original: Learned,
     status: str,
     scores: Mapping[str, float | None],
     baseline_score: float,
@@ -35,6 +36,7 @@ def result_of(
         run: what was spent, tried and warned of.
         plan: what was asked for.
         found: what was learned.
+        original: what the program knew before.
         status: completed or stopped.
         scores: ``{train, val}``; where val is null the train score is the run's.
         baseline_score: what the program scored before, on the same examples.
@@ -59,6 +61,7 @@ def result_of(
             "metrics": {"training_score": score},
         },
         "module_instructions": {key: state["instructions"] for key, state in states.items()},
+        "original": states_of(original),
         "module_demos": {key: state["demos"] for key, state in states.items()},
         "stats": run.stats(),
         "trials": run.board.trials,

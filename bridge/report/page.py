@@ -66,7 +66,7 @@ def page(run: Mapping[str, Any]) -> str:
     """
     facts = read_facts(run)
     result = mapping(run.get("result"))
-    trials = read_trials(run.get("history"), result.get("trials"))
+    trials = read_trials(run.get("history") or result.get("history"), result.get("trials"))
     pairs = pair_rows(result.get("rows"))
     apart = sizes_apart(result.get("trials"), len(pairs))
     made = [

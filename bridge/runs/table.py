@@ -38,6 +38,9 @@ MOST_RUNNING = 8
 MOST_ENDED = 32
 """Runs that have ended and are still in memory; the older ones are on disk."""
 
+MOST_TOLD = 1_000
+"""Progress reports kept for a run's history: one a trial, and one a phase."""
+
 SAVE_SECONDS = 1.0
 """Between two writes of a run's progress to disk."""
 
@@ -59,6 +62,7 @@ class Run:
     started_at: float = field(default_factory=time.time)
     ended_at: float | None = None
     progress: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     child: Child | None = None
@@ -245,7 +249,11 @@ class Runs:
     def _progress(
         self, run: Run, data: dict[str, Any], on_progress: Callable[[dict[str, Any]], None]
     ) -> None:
+        last = run.progress
         run.progress = data
+        is_news = any(data.get(name) != last.get(name) for name in ("phase", "trial", "score"))
+        if is_news and len(run.history) < MOST_TOLD:
+            run.history.append(data)
         if time.monotonic() - run.saved_at > SAVE_SECONDS:
             self._save_row(run, loud=False)
         on_progress(data)
@@ -254,13 +262,13 @@ class Runs:
         self, run: Run, status: str, result: dict[str, Any] | None, error: BridgeError | None
     ) -> None:
         run.ended_at = time.time()
-        run.result = result
+        run.result = None if result is None else {**result, "history": run.history}
         run.error = None if error is None else error.to_wire()
         with self._lock:
             run.child = None
             run.status = status
-        if result is not None:
-            self._save(run, "result", result)
+        if run.result is not None:
+            self._save(run, "result", run.result)
         self._save_row(run, loud=False)
         if run.hold is not None:
             run.hold.release()

@@ -135,7 +135,8 @@ def test_progress_comes_as_events(daemon):
     result = evaluate(daemon, asks(*"abcd", answer="x"))
     events = progress(daemon, result["run_id"])
     assert events
-    assert {event["phase"] for event in events} == {"scoring"}
+    assert [event["phase"] for event in events][-1] == "done"
+    assert {event["phase"] for event in events} == {"scoring", "done"}
 
 
 def test_the_last_event_counts_every_call(daemon):

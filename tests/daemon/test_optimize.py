@@ -85,7 +85,7 @@ def host(tmp_path_factory):
     """All optimizers, run through one raw daemon: replies by name, and the prompts afterwards."""
     with RawDaemon("--state-dir", str(tmp_path_factory.mktemp("runs"))) as raw:
         host = Host(raw)
-        host.ask("hello", {"protocol": [1, 2]})
+        host.ask("hello", {"protocol": [1, 2], "accepts": ["events"]})
         host.ask("configure", {"lm": LEXICAL})
         host.numbers, waiting = {}, []
         for name in CONFIGS:
