@@ -26,11 +26,11 @@ from bridge.commands.optimizing_models import (
 from bridge.metrics import parse_metric
 from bridge.registry import modules_of
 from bridge.runs.child import Orders
-from bridge.runs.requests import keepable, repeated
+from bridge.runs.requests import keepable, kept_lm, repeated
 from bridge.runs.table import Run
 from bridge.scope import Budget, Scope
 from bridge.specs.checking import checked, nearest
-from bridge.specs.lms import LMSpec
+from bridge.specs.lms import LMSpec, parse_lm
 from bridge.specs.optimizers import check_available, find_row, split_config
 from bridge.specs.programs import parse_program
 from bridge.specs.runs import EvaluatePlan, OptimizePlan
@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from bridge.specs.modules import HostId
 
 __all__ = ["COMMANDS"]
+
+RESUMING = {"resume", "run_id", "detach"}
+"""The arguments of an `optimize` that say how it is run and not what."""
 
 
 def optimize(args: OptimizeArgs, invocation: Invocation) -> Work:
@@ -66,7 +69,7 @@ def optimize(args: OptimizeArgs, invocation: Invocation) -> Work:
         invocation.scope.tenant,
         plan.row.name,
         str(key),
-        keepable(request),
+        request,
         services.secrets.mask_bytes,
     )
     orders = _orders(args, plan, kind, key, invocation)
@@ -144,18 +147,24 @@ def _completed(args: OptimizeArgs, invocation: Invocation) -> Work | None:
 
 
 def _resumed(args: OptimizeArgs, invocation: Invocation) -> tuple[dict[str, Any], OptimizeArgs]:
-    """The request as it can be repeated, and its arguments with what a resume leaves out."""
-    given = args.model_dump(exclude_unset=True, exclude={"resume", "run_id", "detach"})
+    """The request as it can be repeated, and its arguments with what a resume leaves out.
+
+    A request's own LM belongs to it: another one would make another run of it, silently.
+    """
+    scope = invocation.scope
+    # Not `model_dump`: it would copy the examples on the loop's thread.
+    given = {name: getattr(args, name) for name in args.model_fields_set - RESUMING}
     if args.resume is not None:
         if args.run_id not in (None, args.resume):
             raise InvalidArgs.at("run_id", "a resumed run keeps its id; leave this out")
-        given = repeated(
-            invocation.services.runs.stored(invocation.scope.tenant, args.resume), given
-        )
-    whole = checked(
-        OptimizeArgs, {**given, "resume": args.resume, "run_id": args.run_id, "detach": args.detach}
-    )
-    return given, whole
+        kept = invocation.services.runs.stored(scope.tenant, args.resume)
+        if scope.lm is None:
+            lm = kept_lm(kept)
+            scope.lm = None if lm is None else parse_lm(lm, "lm")
+        given = repeated(kept, given)
+        args = checked(OptimizeArgs, {**given, "resume": args.resume, "detach": args.detach})
+    lm = scope.lm.whole() if isinstance(scope.lm, LMSpec) else scope.lm
+    return keepable(given, lm), args
 
 
 def _program(args: WhatToRun, invocation: Invocation) -> tuple[str, HostId, Runnable]:

@@ -9,6 +9,7 @@ prompts give equal evidence.
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -39,6 +40,8 @@ _PARAGRAPH: Final = 3
 _FIRST_HOPS: Final = 6
 _BRIDGED: Final = 0.35
 _NAMED: Final = 3.0
+# What is looked at before a name: a text without a full stop may be one sentence of a megabyte.
+_CUE_CHARS: Final = 100
 _BEFORE = re.compile(r"([\w\u2019']+)?[ ]*(,)?[ ]*(?:(the|a|an)[ ]+)?$", re.IGNORECASE)
 _PLACE_CUES: Final = frozenset(("in", "at", "near", "to", "from", "through", "into", "past", "on"))
 
@@ -180,7 +183,9 @@ def spans_of(text: str, ask: Ask, link: frozenset[str] = frozenset()) -> list[tu
     for span in names(text):
         words = stems(span.text)
         if words and not words <= ask.words:
-            distance = min((abs(span.start - n) for n in near), default=80)
+            after = bisect(near, span.start)
+            around = near[max(0, after - 1) : after + 1]
+            distance = min((abs(span.start - n) for n in around), default=80)
             score = 0.8 / (1.0 + distance / 20.0) + _cue_score(text, span, ask)
             score += (0.5 if ask.sort in words else 0.0) - (1.0 if words & link else 0.0)
             scored.append((score, span.text))
@@ -200,14 +205,15 @@ def _numeric_spans(text: str, ask: Ask) -> list[tuple[float, str]]:
 
 def _cue_score(text: str, span: Span, ask: Ask) -> float:
     """What the words right before a name say of it: made by a person, in a place."""
-    match = _BEFORE.search(text, 0, span.start)
+    begin = max(0, span.start - _CUE_CHARS)
+    match = _BEFORE.search(text, begin, span.start)
     cue = (match.group(1) or "").lower() if match else ""
     apposed = bool(match and match.group(2))
     place_cue, maker_cue = cue in _PLACE_CUES and not apposed, cue == "by" and not apposed
     score = 0.0
     if cue == "of" and match:
         # "the capital of France": what follows is the argument, not the answer.
-        head = WORD.findall(text[: match.start()])
+        head = WORD.findall(text[begin : match.start()])
         score -= 1.5 if head and stem(head[-1].lower()) in ask.focus else 0.0
     if ask.kind == "person":
         score += 1.0 * maker_cue - 0.7 * place_cue + 0.3 * (" " in span.text)

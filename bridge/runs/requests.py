@@ -13,18 +13,32 @@ from protocol.errors import InvalidArgs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PROGRAM", "keepable", "repeated"]
+__all__ = ["PROGRAM", "keepable", "kept_lm", "repeated"]
 
 PROGRAM = ("program", "program_id", "module_id")
 """The arguments of which one names what learns."""
 
 WITHHELD = "withheld"
+GIVE_AGAIN = "held the key of an LM, which is not kept: give it again to resume"
 
 
-def keepable(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of an `optimize` without the keys of LMs, and which had one."""
+LM = "lm"
+"""The envelope's LM stands among the arguments; no argument has that name."""
+
+
+def keepable(request: Mapping[str, Any], lm: dict[str, Any] | str | None = None) -> dict[str, Any]:
+    """What is kept of an `optimize`: no keys of LMs, but which part had one.
+
+    Args:
+        request: its arguments.
+        lm: the LM of its envelope, with its key.
+    """
     kept = dict(request)
     withheld = []
+    if lm is not None:
+        kept[LM] = _without_keys(lm)
+        if kept[LM] != lm:
+            withheld.append(LM)
     if isinstance(kept.get("program"), dict):
         program = dict(kept["program"])
         modules = program.get("modules")
@@ -47,7 +61,7 @@ def repeated(kept: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any
     Raises:
         InvalidArgs: a part that came with a key is not given anew.
     """
-    request = {key: value for key, value in kept.items() if key != WITHHELD}
+    request = {key: value for key, value in kept.items() if key not in {WITHHELD, LM}}
     if any(given.get(name) is not None for name in PROGRAM):
         for name in PROGRAM:
             request.pop(name, None)
@@ -55,12 +69,24 @@ def repeated(kept: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any
     missing = [
         name
         for name in kept.get(WITHHELD, ())
-        if all(given.get(key) is None for key in (PROGRAM if name == "program" else (name,)))
+        if name != LM
+        and all(given.get(key) is None for key in (PROGRAM if name == "program" else (name,)))
     ]
     if missing:
-        text = "held the key of an LM, which is not kept: give it again to resume"
-        raise InvalidArgs.of([{"path": name, "message": text} for name in missing])
+        raise InvalidArgs.of([{"path": name, "message": GIVE_AGAIN} for name in missing])
     return request
+
+
+def kept_lm(kept: Mapping[str, Any]) -> dict[str, Any] | str | None:
+    """The LM of a kept request's envelope; None when it had none.
+
+    Raises:
+        InvalidArgs: it came with a key.
+    """
+    if LM in kept.get(WITHHELD, ()):
+        raise InvalidArgs.at(LM, GIVE_AGAIN)
+    lm: dict[str, Any] | str | None = kept.get(LM)
+    return lm
 
 
 def _module_without_key(module: Any) -> Any:

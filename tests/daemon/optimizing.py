@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 
 from bridge.client import Port, RequestFailed
 from bridge.demo.twohop import MODULES, PROGRAM, load
+from tests.lm_server import answer_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,3 +182,31 @@ def wait_for_row(
 def asked(server: LMServer, model: str, key: str | None = None) -> int:
     """How many requests a model of the server has received, with one API key or any."""
     return sum(r.model == model and key in (None, r.key) for r in server.requests)
+
+
+SEARCH = {"num_candidate_programs": 4, "max_bootstrapped_demos": 2, "max_labeled_demos": 2}
+"""Of random search: seven candidates, each scored on every example."""
+
+
+def search(model: str, **more: Any) -> dict[str, Any]:
+    """A random search at a model of the server, which is right about every other question."""
+    rows = [
+        {**row, "answer": answer_text(model, row["question"]) if even else row["answer"]}
+        for even, row in zip(itertools.cycle([True, False]), TRAIN[:8], strict=False)
+    ]
+    given = {"trainset": rows, "config": SEARCH, "max_concurrency": 2, **more}
+    return request("BootstrapFewShotWithRandomSearch", **given)
+
+
+def send_search(port: Port, server: LMServer, model: str, **more: Any) -> tuple[Any, str]:
+    """Begin a search at `model`, under a run id of its own; the future and the id."""
+    run_id = more.pop("run_id", f"of {model}")
+    named = {"deadline_ms", "budget", "tenant"} & more.keys()
+    envelope = {name: more.pop(name) for name in named}
+    given = search(model, run_id=run_id, **more)
+    return port.send("optimize", given, lm=local(server, model), **envelope), run_id
+
+
+def begun(server: LMServer, model: str, calls: int = 1) -> None:
+    """Wait until a run has made that many calls."""
+    server.wait_for(lambda: asked(server, model) >= calls, PATIENCE)

@@ -331,3 +331,17 @@ def test_an_ordinary_prompt_is_answered_in_time(model, seconds):
         answer(messages, model=model)
         times.append(time.perf_counter() - start)
     assert min(times) < seconds
+
+
+@pytest.mark.load
+def test_a_text_without_a_full_stop_is_read_in_time_in_line_with_its_length():
+    program = dspy.Predict("context, question -> answer")
+    times = []
+    for words in (600, 6_000):
+        context = "The Rhine flows through Basel in " * (words // 6)
+        messages = run(program, context=context, question="What flows through Basel?").messages
+        start = time.perf_counter()
+        answer(messages, model="lexical")
+        times.append(time.perf_counter() - start)
+    # Ten times the text; squared, it would be a hundred times the time.
+    assert times[1] < 40 * times[0]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.runs.requests import PROGRAM, keepable, repeated
+from bridge.runs.requests import PROGRAM, keepable, kept_lm, repeated
 from protocol.errors import InvalidArgs
 
 KEY = "sk-never-on-disk"
@@ -72,3 +72,16 @@ def test_a_program_that_is_named_anew_takes_the_old_ones_place(name):
 def test_labels_named_like_a_key_are_kept():
     rows = [{"question": "Which header?", "api_key": "the label"}]
     assert keepable({"trainset": rows})["trainset"] == rows
+
+
+@given(LMS | NAMES)
+def test_the_lm_of_the_envelope_is_kept_unless_it_has_a_key(lm):
+    kept = keepable({"seed": 1}, lm)
+    assert KEY not in str(kept)
+    assert repeated(kept, {}) == {"seed": 1}
+    if "api_key" not in lm:
+        assert kept_lm(kept) == lm
+        return
+    with pytest.raises(InvalidArgs) as caught:
+        kept_lm(kept)
+    assert [fault["path"] for fault in caught.value.details["faults"]] == ["lm"]
