@@ -172,14 +172,18 @@ class Registry:
             NotFound: a module reference has no spec here.
             InvalidArgs: the wiring does not hold together, or the program calls itself.
         """
-        given = {str(module.id): module for module in spec.given}
-        modules = ChainMap(given, self._modules)
-        programs = ChainMap({str(spec.id): spec}, self._programs)
-        found = _Resolution(modules, programs).program(spec, path)
+        found = self.fitted(spec, path)
         for module in spec.given:
             self._put(self._modules, str(module.id), module)
         self._put(self._programs, str(spec.id), spec)
         return found
+
+    def fitted(self, spec: ProgramSpec, path: str = "") -> ProgramRunnable:
+        """What `put_program` would put, which raises the same; the registry is as it was."""
+        given = {str(module.id): module for module in spec.given}
+        modules = ChainMap(given, self._modules)
+        programs = ChainMap({str(spec.id): spec}, self._programs)
+        return _Resolution(modules, programs).program(spec, path)
 
     def _put(self, where: dict[str, Any], key: str, spec: Any) -> None:
         if key not in where and len(self._modules) + len(self._programs) >= MOST_SPECS:

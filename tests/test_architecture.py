@@ -20,7 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"protocol", "bridge", "bridge.turnstile"}),
     frozenset({"bridge.specs", "bridge.metrics", "bridge.retrieval"}),
     frozenset({"bridge.scope", "bridge.secrets", "bridge.settings", "bridge.log"}),
-    frozenset({"bridge.datasets", "bridge.ledger", "bridge.registry"}),
+    frozenset({"bridge.datasets", "bridge.ensembles", "bridge.ledger", "bridge.registry"}),
     frozenset({"bridge.client"}),
     frozenset({"bridge.engine", "bridge.sandbox", "bridge.runs"}),
     frozenset({"bridge.commands"}),

@@ -23,6 +23,7 @@ from bridge.commands.optimizing_models import (
     WhatToRun,
     WorkerArgs,
 )
+from bridge.ensembles import ensemble_of
 from bridge.metrics import parse_metric
 from bridge.registry import modules_of
 from bridge.runs.child import Orders
@@ -35,14 +36,14 @@ from bridge.specs.optimizers import check_available, find_row, split_config
 from bridge.specs.programs import parse_program
 from bridge.specs.runs import EvaluatePlan, OptimizePlan
 from bridge.turnstile import turnstile
-from protocol.errors import BridgeError, InvalidArgs
+from protocol.errors import BridgeError, InvalidArgs, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bridge.engine.runtime import Engine
     from bridge.metrics import MetricSpec
-    from bridge.registry import Runnable
+    from bridge.registry import Registry, Runnable
     from bridge.settings import AdapterChoice
     from bridge.specs.modules import HostId
 
@@ -141,7 +142,7 @@ def _completed(args: OptimizeArgs, invocation: Invocation) -> Work | None:
         return None
     kept = services.runs.stored(invocation.scope.tenant, args.resume)
     if kept.get("keep") != "new":
-        skipped = services.registry.learn(result["optimized_program"]["modules"])
+        skipped = _keep(services.registry, result["optimized_program"])
         result = _with_skipped(result, skipped)
     return Work(lambda _: result)
 
@@ -193,12 +194,22 @@ def _plan(args: OptimizeArgs, found: Runnable, invocation: Invocation, run_id: s
     for spec in _lms_in([constructor, compile_keys]):
         if spec.key is not None:
             invocation.services.secrets.add(spec.key)
+    needed = row.trainset or args.trainset is not None
+    trainset = _examples(args.trainset, "trainset", invocation) if needed else ()
+    valset = () if args.valset is None else _examples(args.valset, "valset", invocation)
     metric = args.metric
     if metric is None:
         # What asks for no score is scored all the same, before and after.
-        if row.metric != "none" or "answer" not in found.shape.outputs:
+        outputs = found.shape.outputs
+        if row.metric != "none" or ("answer" not in outputs and (trainset or valset)):
             raise InvalidArgs.at("metric", "is missing")
-        metric = "exact_match"
+        field = "answer" if "answer" in outputs else outputs[-1]
+        metric = {"name": "exact_match", "field": field}
+    ensemble = None
+    if row.name == "Ensemble":
+        ensemble = ensemble_of(
+            invocation.services.registry, found, **constructor, **compile_keys, seed=args.seed
+        )
     scope = invocation.scope
     return OptimizePlan(
         run_id=run_id,
@@ -206,14 +217,15 @@ def _plan(args: OptimizeArgs, found: Runnable, invocation: Invocation, run_id: s
         constructor=constructor,
         compile=compile_keys,
         runnable=found,
-        trainset=_examples(args.trainset, "trainset", invocation),
-        valset=() if args.valset is None else _examples(args.valset, "valset", invocation),
+        trainset=trainset,
+        valset=valset,
         metric=_metric(metric, found),
         seed=args.seed,
         max_metric_errors=args.max_metric_errors,
         budget=scope.budget,
         seconds=scope.seconds,
         max_concurrency=args.max_concurrency,
+        ensemble=ensemble,
     )
 
 
@@ -262,7 +274,11 @@ def _orders(
     args: OptimizeArgs, plan: OptimizePlan, kind: str, key: HostId, invocation: Invocation
 ) -> Orders:
     services, scope = invocation.services, invocation.scope
-    ids: dict[str, Any] = {"modules": None, "programs": None, f"{kind}s": [key]}
+    ids: dict[str, list[HostId]] = {"modules": [], "programs": []}
+    ids[f"{kind}s"].append(key)
+    if plan.ensemble is not None:
+        ids["modules"] += plan.ensemble.modules
+        ids["programs"] += plan.ensemble.programs
     budget = {
         name: bound
         for name in ("lm_calls", "tokens", "cost_usd")
@@ -276,7 +292,7 @@ def _orders(
         arguments={
             "optimizer": plan.row.name,
             f"{kind}_id": key,
-            "trainset": list(plan.trainset),
+            "trainset": list(plan.trainset) or None,
             "valset": list(plan.valset) or None,
             "metric": args.metric,
             "config": args.config,
@@ -337,9 +353,26 @@ class _Attempt:
         services.ledger.add_run(scope, str(program["id"]), used)
         if self.args.keep == "new":
             return result
-        started = modules_of(self.runnable)
-        skipped = services.in_turn(lambda: services.registry.learn(program["modules"], started))
+        registry = services.registry
+        skipped = services.in_turn(lambda: _keep(registry, program, self.runnable))
         return _with_skipped(result, skipped)
+
+
+def _keep(
+    registry: Registry, program: Mapping[str, Any], started: Runnable | None = None
+) -> list[str]:
+    """Put an `optimized_program` into the registry, and give the ids that are others by now."""
+    if "program" not in program:
+        began = None if started is None else modules_of(started)
+        return registry.learn(program["modules"], began)
+    try:
+        now = registry.program(program["id"]).version
+        if started is not None and now != started.spec.version:
+            return [str(program["id"])]
+        registry.put_program(parse_program(program["program"]))
+    except (InvalidArgs, NotFound):
+        return [str(program["id"])]
+    return []
 
 
 def _with_skipped(result: dict[str, Any], skipped: Sequence[str]) -> dict[str, Any]:

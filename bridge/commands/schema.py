@@ -157,6 +157,8 @@ CONFIG_NOTES: Mapping[str, str] = {
     "bsize": "at most the trainset",
     "GEPA.auto": "one budget of `auto`, `max_full_evals`, `max_metric_calls`",
     "optimizers": "name to `{optimizer, config}`; `p`: BootstrapFewShotWithRandomSearch",
+    "programs": "ids of programs or modules, two or more; each is asked",
+    "Ensemble.size": "as many of them, drawn once by `seed`; all",
     "strategy": "names joined by ` -> `; all of them in order",
 }
 """What stands beside a default, or in its place; keys as in `CONFIG_DEFAULTS`."""
@@ -343,8 +345,11 @@ def _config_value(key: KeySpec) -> dict[str, Any]:
             return lm
         case "settings":
             return {"type": "object", "properties": {"lm": lm}, "additionalProperties": False}
-        case "integers":
-            return {"type": "array", "items": {"type": "integer"}, "minItems": 1}
+        case "ids" | "integers":
+            item = {"type": "integer"}
+            items = item if key.kind == "integers" else {"anyOf": [{"type": "string"}, item]}
+            most = {} if key.maximum is None else {"maxItems": key.maximum}
+            return {"type": "array", "items": items, "minItems": key.minimum, **most}
         case "optimizers":
             entry = {"anyOf": [{"type": "string"}, {"type": "object"}]}
             return {"type": "object", "additionalProperties": entry, "minProperties": 1}

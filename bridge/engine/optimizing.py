@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from bridge.engine.bench import Bench
     from bridge.engine.evaluation import Example
     from bridge.engine.optimizers.job import Prepared
+    from bridge.ensembles import Ensemble
     from bridge.registry import Runnable
     from bridge.specs.runs import OptimizePlan
 
@@ -130,7 +131,7 @@ class _Optimization:
             max_errors=plan.max_metric_errors,
         )
         self._metric.on_score = lambda place, score: run.scored(place.name, place.index, score)
-        if not any(homes(self._program)):
+        if plan.ensemble is None and not any(homes(self._program)):
             raise InvalidArgs.at("program", "nothing in it learns: no module of it asks an LM")
 
     def result(self) -> dict[str, Any]:
@@ -141,6 +142,8 @@ class _Optimization:
             self._bench.context(run.scope),
             dspy.context(callbacks=callbacks, num_threads=self._plan.max_concurrency),
         ):
+            if self._plan.ensemble is not None:
+                return self._replaced(self._plan.ensemble)
             prepared = self._prepared()
             run.trials = prepared.trials
             baseline = self._scored("baseline", self._program, self._scoring)
@@ -155,6 +158,19 @@ class _Optimization:
                 return self._partly_scored(found, baseline, final)
             self._refuse_failure(final, allow_parse=False)
             return self._completed(found, baseline, final)
+
+    def _replaced(self, ensemble: Ensemble) -> dict[str, Any]:
+        """The result where nothing learns: other programs together instead of this one."""
+        baseline = self._scored("baseline", self._program, self._scoring)
+        self._refuse_failure(baseline, allow_parse=True)
+        self._run.board.start_from(self._scoring_set, baseline.scores)
+        if self._over():
+            return self._best_so_far(baseline)
+        final = self._scored("scoring", self._built(ensemble.runnable), self._scoring)
+        if self._over() and not final.complete:
+            return self._best_so_far(baseline)
+        self._refuse_failure(final, allow_parse=False)
+        return self._completed(Learned({}, 0), baseline, final)
 
     # Phases
 
@@ -301,7 +317,7 @@ class _Optimization:
         self,
         status: str,
         found: Learned,
-        score: float,
+        score: float | None,
         baseline: Evaluated,
         final: Evaluated | None,
         *,
@@ -312,6 +328,8 @@ class _Optimization:
         board = self._run.board
         train: float | None = board.mean(found, "trainset", len(self._train))
         is_val = dataset == "valset"
+        before = baseline.score if dataset == self._scoring_set else self._train_score
+        score = score if self._scoring else None
         for text in self._metric.let_pass():
             self._run.scope.warn(text)
         self._run.final_score = score
@@ -323,7 +341,7 @@ class _Optimization:
             original=learned(self._program),
             status=status,
             scores={"train": train if is_val else score, "val": score if is_val else None},
-            baseline_score=baseline.score if dataset == self._scoring_set else self._train_score,
+            baseline_score=before if self._scoring else None,
             baseline=baseline,
             final=final,
         )

@@ -26,7 +26,7 @@ def result_of(
     original: Learned,
     status: str,
     scores: Mapping[str, float | None],
-    baseline_score: float,
+    baseline_score: float | None,
     baseline: Evaluated,
     final: Evaluated | None,
 ) -> dict[str, Any]:
@@ -39,12 +39,14 @@ def result_of(
         original: what the program knew before.
         status: completed or stopped.
         scores: ``{train, val}``; where val is null the train score is the run's.
-        baseline_score: what the program scored before, on the same examples.
+        baseline_score: what the program scored before, on the same examples; null without any.
         baseline: the rows before.
         final: the rows after; None where the run ended before.
     """
     states = states_of(found)
-    runnable = taught(plan.runnable, states)
+    # A run that ended before leaves the program as it was.
+    ensemble = plan.ensemble if status == "completed" else None
+    runnable = taught(plan.runnable, states) if ensemble is None else ensemble.runnable
     score = scores["val"] if scores["val"] is not None else scores["train"]
     return {
         "run_id": plan.run_id,
@@ -59,6 +61,7 @@ def result_of(
             "version": runnable.version,
             "modules": _modules(runnable, states),
             "metrics": {"training_score": score},
+            **({} if ensemble is None else {"program": ensemble.wire}),
         },
         "module_instructions": {key: state["instructions"] for key, state in states.items()},
         "original": states_of(original),

@@ -7,10 +7,13 @@ doubles. Data is shared, never changed.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from copy import deepcopy
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
+
+from dspy.evaluate import normalize_text
 
 from bridge.specs.step_nodes import Const, Format, ListOf, MapOf, Op, Ref, Value, record_key
 
@@ -115,6 +118,37 @@ def _first(items: Any) -> Any:
     return items[0]
 
 
+def _majority(values: Any) -> Any:
+    """The value that most agree on, as the first of them has it; of equals the earliest.
+
+    What `dspy.majority` gives: texts agree when they are the same words, and null or a text
+    without words has no vote unless there is nothing else.
+    """
+    if not isinstance(values, list | tuple):
+        raise EvaluationError(f"majority takes a list, not {kind_of(values)}")
+    if not values:
+        raise EvaluationError("majority of an empty list")
+    ballots = [_ballot(value) for value in values]
+    votes = Counter([ballot for ballot in ballots if ballot is not None])
+    return values[ballots.index(max(votes, key=votes.__getitem__)) if votes else 0]
+
+
+def _ballot(value: Any) -> tuple[str, Any] | None:
+    """Equal for values that agree; None for one that says nothing."""
+    if isinstance(value, str):
+        words = normalize_text(value)
+        return ("a text", words) if words else None
+    if value is None:
+        return None
+    # In JSON true is not 1, but 1 is 1.0.
+    if isinstance(value, bool) or _is_number(value):
+        return (kind_of(value), value)
+    try:
+        return ("data", json.dumps(value, sort_keys=True))
+    except (TypeError, ValueError):
+        raise EvaluationError(f"{kind_of(value)} cannot be voted on") from None
+
+
 def _length(value: Any) -> int:
     if isinstance(value, str | list | tuple | Mapping):
         return len(value)
@@ -159,6 +193,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "join": _join,
     "length": _length,
     "less": _less,
+    "majority": _majority,
     "not": lambda value: not is_true(value),
 }
 

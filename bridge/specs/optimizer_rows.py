@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ALIASES", "ROWS", "KeySpec", "OptimizerRow"]
 
-Kind = Literal["integer", "number", "boolean", "string", "lm", "settings", "integers", "optimizers"]
+Kind = Literal[
+    "integer", "number", "boolean", "string", "lm", "settings", "ids", "integers", "optimizers"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +28,9 @@ class KeySpec:
 
     Attributes:
         kind: what its value is; `lm` is a configured LM's name or an LM's map, `settings` is
-            ``{"lm": …}`` or empty.
+            ``{"lm": …}`` or empty, `ids` are ids of programs or modules.
         minimum: the least number, or the least length of a list.
-        maximum: the greatest number.
+        maximum: the greatest number, or the greatest length of a list of ids.
         choices: the texts it may be; empty for any.
     """
 
@@ -142,6 +144,18 @@ def _integers(key: KeySpec, value: Any, path: str) -> list[int]:
     return [_integer(plain, item, f"{path}[{index}]") for index, item in enumerate(value)]
 
 
+def _ids(key: KeySpec, value: Any, path: str) -> list[str | int]:
+    least, most = key.minimum or 0, key.maximum or math.inf
+    if not isinstance(value, list) or not least <= len(value) <= most:
+        raise _refuse(path, f"a list of {least:g} to {most:g} ids of programs or modules")
+    for index, item in enumerate(value):
+        if isinstance(item, bool) or not isinstance(item, str | int) or item == "":
+            raise _refuse(f"{path}[{index}]", "the id of a program or module")
+        if str(item) in map(str, value[:index]):
+            raise InvalidArgs.at(f"{path}[{index}]", f"{item!r} is in the list already")
+    return value
+
+
 def _optimizers(_key: KeySpec, value: Any, path: str) -> dict[str, Any]:
     if not isinstance(value, dict) or not value:
         raise _refuse(path, "a map from names to optimizers, at least one")
@@ -158,6 +172,7 @@ _READERS: dict[str, Callable[[KeySpec, Any, str], Any]] = {
     "string": _string,
     "lm": _lm,
     "settings": _settings,
+    "ids": _ids,
     "integers": _integers,
     "optimizers": _optimizers,
 }
@@ -339,12 +354,11 @@ ROWS: dict[str, OptimizerRow] = {
             "Ensemble",
             "several programs whose majority answers",
             constructor={"size": _SOME},
+            compile={"programs": KeySpec("ids", 2, 50)},
             metric="none",
+            trainset=False,
+            minimum=0,
             composable=False,
-            unavailable=(
-                "its result is several programs and a Python function over their answers, "
-                "which no module's state can hold"
-            ),
         ),
         OptimizerRow(
             "BetterTogether",

@@ -39,6 +39,8 @@ class OptimizePlan:
         record: the file of LM responses that a resumed run replays.
         mask: takes the secrets out of what goes into that file; None lets all pass.
         max_concurrency: program runs at once.
+        ensemble: the `bridge.ensembles.Ensemble` that takes the program's place, where nothing
+            learns.
     """
 
     run_id: str
@@ -56,6 +58,7 @@ class OptimizePlan:
     record: Path | None = None
     mask: Callable[[bytes], bytes] | None = None
     max_concurrency: int = 8
+    ensemble: Any = None
 
 
 @dataclass(frozen=True, slots=True)

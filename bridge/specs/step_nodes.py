@@ -57,6 +57,7 @@ OPERATORS: dict[str, str] = {
     "length": "one",
     "less": "two",
     "literal": "literal",
+    "majority": "one",
     "not": "one",
 }
 

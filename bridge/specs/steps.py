@@ -11,8 +11,8 @@ A program is a list of steps; a step is a map with exactly one verb::
 
 A value is any JSON. ``"$hop.query"`` is a reference, ``"$$x"`` the text ``$x``, and a map with one
 operator as its only key is an expression: ``concat join format first length equals not all any
-less contains empty literal``. A condition is a value read as true or false, so there is one
-language and not two. Law: everything the parser returns is bounded, and every fault is found.
+less contains empty literal majority``. A condition is a value read as true or false, so there is
+one language and not two. Law: everything the parser returns is bounded, and every fault is found.
 """
 
 from __future__ import annotations

@@ -370,3 +370,29 @@ def test_usage_of_a_run_counts_for_its_tenant_and_program(daemon):
     assert usage["total"]["calls"] == result["stats"]["lm_calls"]
     assert usage["programs"]["counted:two_hop"]["calls"] == result["stats"]["lm_calls"]
     assert result["_meta"]["usage"]["embedded/lexical"]["calls"] == result["stats"]["lm_calls"]
+
+
+def test_an_ensemble_takes_the_programs_place(daemon):
+    for name in ("whole", "a", "b", "c"):
+        daemon.call("create_program", two_hop(f"ens-{name}:"))
+    members = [f"ens-{name}:two_hop" for name in "abc"]
+    given = request("Ensemble", program="ens-whole:two_hop", config={"programs": members})
+    alone = {key: value for key, value in given.items() if key not in ("trainset", "metric")}
+    told = daemon.call("optimize", {**alone, "keep": "new"}, timeout=PATIENCE)
+    assert told["score"] is None
+    result = daemon.call("optimize", {**given, "trainset": TRAIN[:2]}, timeout=PATIENCE)
+    assert result["score"] == result["baseline_score"]
+    program = result["optimized_program"]
+    assert program["program"] == told["optimized_program"]["program"]
+    held = daemon.call("get", {"kind": "program", "id": "ens-whole:two_hop"})
+    assert held["version"] == program["version"]
+    args = {"program_id": "ens-whole:two_hop", "inputs": {"question": ASKED[0]}}
+    assert len(daemon.call("execute", args, trace=True)["_meta"]["trace"]) == 3 * 3
+
+
+def test_an_ensemble_of_other_fields_is_refused(daemon):
+    daemon.call("create_program", two_hop("unlike:"))
+    config = {"programs": ["unlike:two_hop", "unlike:generate_query"]}
+    faults = optimize_faults(daemon, request("Ensemble", "unlike-whole:", config=config))
+    assert faults.keys() == {"config.programs[1]"}
+    assert optimize_faults(daemon, request("Ensemble")).keys() == {"config.programs"}

@@ -361,7 +361,7 @@ def test_a_missing_package_is_told_before_anything_is_spent(name: str) -> None:
     assert refused(MissingExtra, name, row=row).details["package"] == "no_such_package"
 
 
-@pytest.mark.parametrize("name", ["Ensemble", "BootstrapFinetune", "GRPO"])
+@pytest.mark.parametrize("name", ["BootstrapFinetune", "GRPO"])
 def test_what_cannot_run_here_says_so(name: str) -> None:
     refused(Unsupported, name)
 

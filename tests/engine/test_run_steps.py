@@ -6,6 +6,7 @@ import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import dspy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -239,6 +240,14 @@ def test_data_in_a_program_cannot_be_changed_by_a_module() -> None:
         ({"format": "{{{r.list.0}}} {r.list}"}, '{a} ["a", {"k": "v"}]'),
         ({"first": "$r.list"}, "a"),
         ({"length": "$r"}, 1),
+        ({"majority": ["Rome", "The Paris", "paris!", "Oslo"]}, "The Paris"),
+        ({"majority": ["Rome", "Paris"]}, "Rome"),
+        ({"majority": [None, None, "", "Paris"]}, "Paris"),
+        ({"majority": [None, ""]}, None),
+        ({"majority": ["A", "a", "B"]}, "B"),
+        ({"majority": [True, 1, 1.0]}, 1),
+        ({"majority": ["$r.list", "x", "$r.list"]}, ["a", {"k": "v"}]),
+        ({"majority": "$r.list"}, {"k": "v"}),
         ({"literal": {"first": "$r"}}, {"first": "$r"}),
         ({"equals": [True, 1]}, False),
         ({"equals": ["$r.list.0", "a"]}, True),
@@ -269,6 +278,8 @@ def test_an_expression_has_its_value(expression: Any, value: Any) -> None:
         {"join": [], "with": 1},
         {"first": []},
         {"first": "abc"},
+        {"majority": []},
+        {"majority": "abc"},
         {"length": 1},
         {"less": [1, "a"]},
         {"less": [True, 2]},
@@ -281,12 +292,21 @@ def test_what_has_no_value_is_a_program_error_at_its_path(expression: Any) -> No
     assert failing_path([{"output": {"v": expression}}], r={"list": ["a"]}) == "steps[0].output.v"
 
 
+@given(st.lists(st.text(" .aAtTheEx1é", max_size=4), min_size=1, max_size=6))
+def test_the_majority_is_dspys(texts: list[str]) -> None:
+    theirs = dspy.majority([dspy.Prediction(answer=text) for text in texts])
+    assert value_of({"majority": texts}) == theirs.answer
+
+
 SCOPE = {"a": "text", "b": [1, "x"], "c": {"k": None}, "d": 2.5, "e": True}
 ATOMS = st.sampled_from([f"${name}" for name in SCOPE] + ["$b.0", "$c.k", "$zz", 0, None])
 EXPRESSIONS = st.recursive(
     ATOMS,
     lambda inner: st.one_of(
-        *[st.fixed_dictionaries({op: inner}) for op in ("first", "length", "not", "empty")],
+        *[
+            st.fixed_dictionaries({op: inner})
+            for op in ("first", "length", "not", "empty", "majority")
+        ],
         *[
             st.fixed_dictionaries({op: st.tuples(inner, inner).map(list)})
             for op in ("concat", "all", "any", "equals", "less", "contains")

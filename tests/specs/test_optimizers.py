@@ -103,6 +103,8 @@ def test_every_setting_of_dspys_that_is_plain_data_can_be_given(name: str) -> No
     not_here = {
         # Each writes to disk, to a service, or to a person.
         *("track_best_outputs", "use_wandb", "use_mlflow", "warn_on_score_mismatch"),
+        # DSPy refuses what is not the default.
+        "deterministic",
         # The bridge has its own.
         *(("track_stats",) if name == "GEPA" else ()),
     }

@@ -54,7 +54,9 @@ JSON = st.recursive(
 
 
 def expressions(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    one = [st.fixed_dictionaries({op: inner}) for op in ("first", "length", "not", "empty")]
+    one = [
+        st.fixed_dictionaries({op: inner}) for op in ("first", "length", "not", "empty", "majority")
+    ]
     many = [
         st.fixed_dictionaries({op: st.lists(inner, min_size=1, max_size=3)})
         for op in ("concat", "all", "any")
