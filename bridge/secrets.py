@@ -29,18 +29,31 @@ class Secrets:
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[str, ...]] = {}
+        self._kept: dict[str, tuple[str, ...]] = {}
         self._texts: tuple[str, ...] = ()
         self._bytes: tuple[bytes, ...] = ()
 
-    def add(self, secret: str) -> None:
-        """Remember `secret`, in every spelling it could get on its way out."""
-        if len(secret) < SHORTEST_SECRET or secret in self._known:
+    def add(self, secret: str, *, for_good: bool = False) -> None:
+        """Remember `secret`, in every spelling it could get on its way out.
+
+        Args:
+            secret: a key; one that is known already counts as new again.
+            for_good: never forget it, however many come after.
+        """
+        if len(secret) < SHORTEST_SECRET or secret in self._kept:
             return
-        self._known[secret] = tuple(_spellings(secret))
+        if for_good:
+            self._kept[secret] = tuple(_spellings(secret))
+        elif secret in self._known:
+            self._known[secret] = self._known.pop(secret)
+            return
+        else:
+            self._known[secret] = tuple(_spellings(secret))
         while len(self._known) > MOST_SECRETS:
             self._known.pop(next(iter(self._known)))
         # The longest first: one key may begin with another.
-        spellings = {form for forms in self._known.values() for form in forms}
+        everything = (*self._kept.values(), *self._known.values())
+        spellings = {form for forms in everything for form in forms}
         self._texts = tuple(sorted(spellings, key=len, reverse=True))
         self._bytes = tuple(text.encode("utf-8", "surrogatepass") for text in self._texts)
 

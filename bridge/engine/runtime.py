@@ -57,6 +57,7 @@ class Engine:
         self._cache = ResponseCache(limits.cache_bytes)
         self._lock = threading.Lock()
         self._built: OrderedDict[str, HostModule | HostProgram] = OrderedDict()
+        self._being_built: dict[str, Future[HostModule | HostProgram]] = {}
         self._lms: OrderedDict[LMSpec, dspy.LM] = OrderedDict()
         self._adapters = {name: make() for name, make in ADAPTERS.items()}
         self._bench = Bench(self._context, self._lm, self._named_lm, {})
@@ -130,12 +131,29 @@ class Engine:
             if found is not None:
                 self._built.move_to_end(key)
                 return found
-        built = build(runnable, lambda ref: self._lm(current_scope.get(), ref))
-        with self._lock:
-            self._built[key] = built
-            while len(self._built) > self._limits.built_programs:
-                self._built.popitem(last=False)
-        return built
+            being_built = self._being_built.get(key)
+            mine = being_built is None
+            if being_built is None:
+                being_built = self._being_built[key] = Future()
+        if not mine:
+            # Somebody else is at it, and a large index would not fit into memory twice.
+            with turnstile.outside():
+                return being_built.result()
+        try:
+            built = build(runnable, lambda ref: self._lm(current_scope.get(), ref))
+        except BaseException as error:
+            being_built.set_exception(error)
+            raise
+        else:
+            being_built.set_result(built)
+            return built
+        finally:
+            with self._lock:
+                del self._being_built[key]
+                if being_built.exception() is None:
+                    self._built[key] = being_built.result()
+                while len(self._built) > self._limits.built_programs:
+                    self._built.popitem(last=False)
 
     # Runs
 

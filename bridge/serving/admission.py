@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from protocol.errors import Busy
@@ -54,7 +55,7 @@ class Admission:
             Busy: the queue is full.
         """
         with self._lock:
-            if self._running < self.max_concurrent:
+            if self._running < self.max_concurrent and not self._turns:
                 self._running += 1
                 return lambda: self._work(job)
             if self._queued >= self.max_queued:
@@ -67,6 +68,15 @@ class Admission:
             self._turns.setdefault(scope.tenant, deque()).append((scope, job))
             self._queued += 1
             return None
+
+    def refill(self) -> list[Callable[[], None]]:
+        """What to run now that `max_concurrent` may have grown."""
+        jobs = []
+        with self._lock:
+            while self._turns and self._running < self.max_concurrent:
+                self._running += 1
+                jobs.append(self._first())
+        return [partial(self._work, job) for job in jobs]
 
     def _drop_stopped(self) -> None:
         """Requests that were answered while they waited need no place any more."""
@@ -89,11 +99,15 @@ class Admission:
             if not self._turns or self._running > self.max_concurrent:
                 self._running -= 1
                 return None
-            tenant, jobs = next(iter(self._turns.items()))
-            _, job = jobs.popleft()
-            self._queued -= 1
-            if jobs:
-                self._turns.move_to_end(tenant)
-            else:
-                del self._turns[tenant]
-            return job
+            return self._first()
+
+    def _first(self) -> Callable[[], None]:
+        """Take the job whose turn it is; its tenant goes behind the others."""
+        tenant, jobs = next(iter(self._turns.items()))
+        _, job = jobs.popleft()
+        self._queued -= 1
+        if jobs:
+            self._turns.move_to_end(tenant)
+        else:
+            del self._turns[tenant]
+        return job

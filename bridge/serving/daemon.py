@@ -163,7 +163,7 @@ class Daemon:
 
     def _request(self, request: Request, codec: Codec) -> None:
         quick = GREETING.get(request.command)
-        if quick is not None:
+        if quick is not None and not self.inflight.has(request.id):
             invocation = Invocation(self._services, Scope(request.id), self.session.version)
             try:
                 result = quick(request.args, invocation)
@@ -291,10 +291,12 @@ class Daemon:
             self.workers.submit(job)
 
     def _announce(self, engine: Engine) -> None:
-        engine.set_cache(self._cache_settings)
-        self._boundary.explain = engine.explain
-        data = {"seconds": self.loading.seconds, "rss": resident_bytes()}
-        self._send_event("ready", None, data, self._hello_codec)
+        with self._turn:
+            engine.set_cache(self._cache_settings)
+            self._boundary.explain = engine.explain
+            self.loading.settle(engine)
+            data = {"seconds": self.loading.seconds, "rss": resident_bytes()}
+            self._send_event("ready", None, data, self._hello_codec)
 
     def _loading_failed(self, error: BaseException) -> None:
         self._log.error("dspy_cannot_be_imported", error=f"{type(error).__name__}: {error}")
@@ -344,6 +346,7 @@ class Daemon:
         self.settings = self.settings.with_limits(**changed)
         self.admission.max_concurrent = self.settings.limits.max_concurrent
         self.admission.max_queued = self.settings.limits.max_queued
+        self._jobs += self.admission.refill()
 
     def _set_adapter(self, name: str, extraction_lm: Any) -> None:
         self._adapter = replace(AdapterChoice(), name=name, extraction_lm=extraction_lm)

@@ -85,6 +85,10 @@ class InFlight:
         if sooner:
             self._loop.call_soon_threadsafe(self._arm)
 
+    def has(self, request_id: int | str) -> bool:
+        """Whether a request of this id waits for its answer."""
+        return request_id in self._entries
+
     def holds(self, entry: Entry) -> bool:
         """Whether `entry` still wants its answer."""
         return self._entries.get(entry.request.id) is entry
@@ -141,9 +145,11 @@ class InFlight:
                 entry = self._entries.get(request_id)
                 if entry is not None and entry.order == order:
                     late.append(entry)
-        for entry in late:
-            self.stop(entry, entry.scope.out_of_time())
-        self._arm()
+        try:
+            for entry in late:
+                self.stop(entry, entry.scope.out_of_time())
+        finally:
+            self._arm()
 
     def _forget_answered(self) -> None:
         """Answered requests leave their deadlines behind; rebuild when those are the most."""

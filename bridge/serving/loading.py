@@ -68,11 +68,10 @@ class Loading:
             self._call(self.on_failure, error)
             return
         self.seconds = time.monotonic() - begun
-        self._call(self._arrive, engine)
+        self._call(self.on_engine, engine)
 
-    def _arrive(self, engine: Engine) -> None:
-        """Whoever waits for the engine finds it set up: `on_engine` comes first."""
-        self.on_engine(engine)
+    def settle(self, engine: Engine) -> None:
+        """Let those who wait for the engine have it, now that it is set up."""
         self._engine = engine
         self._done.set()
 

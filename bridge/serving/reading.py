@@ -43,6 +43,7 @@ class Reading:
         on_data: takes bytes, gives jobs and whether to read on; never called by two threads at
             once. When it says no, `resume` is what reads on.
         on_end: called once, at the end of input.
+        on_failure: called when a thread at the pipe fails, which none should.
     """
 
     def __init__(
@@ -51,10 +52,12 @@ class Reading:
         workers: Workers,
         on_data: Callable[[bytes], tuple[list[Callable[[], None]], bool]],
         on_end: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
     ) -> None:
         self._workers = workers
         self._on_data = on_data
         self._on_end = on_end
+        self._on_failure = on_failure
         self._lock = threading.Lock()
         self._standing = 0
         self._ended = False
@@ -90,9 +93,13 @@ class Reading:
                 self._standing -= 1
             if self._ended:
                 return
-            jobs = self._read() if readable else []
-            if jobs:
-                self._do(jobs)
+            try:
+                jobs = self._read() if readable else []
+                if jobs:
+                    self._do(jobs)
+            except BaseException as error:  # noqa: BLE001 - a daemon that does not read is deaf
+                self._on_failure(error)
+                return
             with self._lock:
                 if jobs and self._standing >= STANDING:
                     return
@@ -106,7 +113,7 @@ class Reading:
         """
         jobs: list[Callable[[], None]] = []
         more = True
-        while more:
+        while more and not self._ended:
             for job in jobs:
                 self._workers.submit(job)
             try:

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import select
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,17 +58,29 @@ def serve(settings: Settings) -> None:
     secrets = Secrets()
     for name, value in os.environ.items():
         if name.endswith(SECRET_NAMES):
-            secrets.add(value)
+            secrets.add(value, for_good=True)
     parent = os.getppid()
     ends = claim(settings.fds, secrets)
     if settings.worker and settings.log_level != "debug":
         # What optimizers print is for a person at a terminal, and there is none.
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - open for good
     sys.setswitchinterval(SWITCH_SECONDS)
+    _raise_file_limit()
     log = Log(settings.log_level)
-    status = asyncio.run(_Life(settings, ends, secrets, log, parent).run())
+    status = os.EX_SOFTWARE
+    try:
+        status = asyncio.run(_Life(settings, ends, secrets, log, parent).run())
+    except BaseException as error:  # noqa: BLE001 - whatever it was, nothing may keep us
+        log.error("daemon_failed", error=f"{type(error).__name__}: {error}")  # noqa: TRY400 - not logging's log
     ends.restore()
     os._exit(status)
+
+
+def _raise_file_limit() -> None:
+    """As many descriptors as we may have: each LM call in flight is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class _Life:
@@ -87,7 +101,9 @@ class _Life:
         """Serve, then shut down; the exit status."""
         loop = asyncio.get_running_loop()
         daemon = Daemon(self._settings, self._ends.writer, loop, self._secrets, self._log)
-        reading = Reading(self._ends.reader, daemon.workers, self._on_data, self._on_end)
+        reading = Reading(
+            self._ends.reader, daemon.workers, self._on_data, self._on_end, self._on_failure
+        )
         self._daemon, self._reading = daemon, reading
         daemon.outbox.on_drained = self._on_drained
         daemon.outbox.on_broken = self._on_gone
@@ -155,6 +171,10 @@ class _Life:
         sys.stderr.write(f"dspy-bridge: {error}\n")
         self._daemon.end(EXIT_FRAMING)
 
+    def _on_failure(self, error: BaseException) -> None:
+        self._log.error("reading_failed", error=f"{type(error).__name__}: {error}")
+        self._daemon.end(os.EX_SOFTWARE)
+
     def _on_gone(self) -> None:
         """Nobody is left to answer: leave at once."""
         self._ends.restore()
@@ -181,10 +201,9 @@ class _Life:
         while len(daemon.inflight) and loop.time() < ends:
             if _hung_up(self._ends.writer):
                 return
-            try:
+            empty.clear()
+            with suppress(TimeoutError):
                 await asyncio.wait_for(empty.wait(), min(0.2, max(0.0, ends - loop.time())))
-            except TimeoutError:
-                continue
         for entry in daemon.inflight:
             daemon.inflight.stop(entry, Cancelled("the daemon is shutting down"))
 

@@ -7,6 +7,7 @@ that stay idle end, so the memory of a burst goes back.
 from __future__ import annotations
 
 import threading
+import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,13 @@ __all__ = ["Workers"]
 
 IDLE_SECONDS = 10.0
 """After a burst, how long a thread waits for more work before it ends."""
+
+
+START_SECONDS = 60.0
+"""How long to wait for a thread when the system has none: jobs end by their own timeouts."""
+
+RETRY_SECONDS = 0.02
+"""Between two looks for one."""
 
 
 class Workers:
@@ -33,15 +41,34 @@ class Workers:
         return self._count
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Run `job` on an idle thread, or on a new one. `job` must not raise."""
-        with self._lock:
-            inbox = self._idle.pop() if self._idle else None
-            if inbox is None:
-                self._count += 1
-        if inbox is not None:
-            inbox.put(job)
-        else:
-            threading.Thread(target=self._work, args=(job,), name="worker", daemon=True).start()
+        """Run `job` on an idle thread, or on a new one. `job` must not raise.
+
+        Raises:
+            RuntimeError: there was no thread for `START_SECONDS`.
+        """
+        tries = round(START_SECONDS / RETRY_SECONDS)
+        for left in reversed(range(tries)):
+            with self._lock:
+                inbox = self._idle.pop() if self._idle else None
+                if inbox is None:
+                    self._count += 1
+            if inbox is not None:
+                inbox.put(job)
+                return
+            try:
+                self._start(job)
+            except RuntimeError:
+                # The system has no thread to give: wait until one of ours is idle again.
+                with self._lock:
+                    self._count -= 1
+                if not left:
+                    raise
+                time.sleep(RETRY_SECONDS)
+            else:
+                return
+
+    def _start(self, job: Callable[[], None]) -> None:
+        threading.Thread(target=self._work, args=(job,), name="worker", daemon=True).start()
 
     def _work(self, job: Callable[[], None]) -> None:
         inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()

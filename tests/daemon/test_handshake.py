@@ -241,3 +241,13 @@ def test_a_host_that_accepts_no_events_is_sent_none(raw: RawDaemon) -> None:
     # A forward waits for DSPy, whose `ready` would come before its answer.
     answer = raw.ask(request(4, "forward", {"module_id": "m", "inputs": {"q": "x"}}))
     assert answer["id"] == 4
+
+
+def test_a_ping_with_the_id_of_a_request_in_flight_is_refused(raw: RawDaemon) -> None:
+    raw.ask(request(1, "hello", {"protocol": [2], "accepts": []}))
+    slow = {"model": "embedded/echo", "config": {"latency_ms": 2_000}}
+    raw.ask(request(2, "configure", {"lm": slow}))
+    raw.ask(request(3, "create_module", {"id": "m", "type": "predict", "signature": "q -> a"}))
+    raw.write(written(request(4, "forward", {"module_id": "m", "inputs": {"q": "x"}})))
+    assert raw.ask(request(4, "ping"))["error"]["code"] == "duplicate_id"
+    assert raw.message()["result"]["a"] == "x"

@@ -345,22 +345,20 @@ def test_a_module_by_itself_learns(daemon):
     assert result["score"] > result["baseline_score"]
 
 
-def test_a_module_that_was_replaced_during_the_run_keeps_its_new_spec(lm_server, tmp_path):
-    with open_daemon(tmp_path, local(lm_server, "replaced+slow-20")) as port:
-        given = request("LabeledFewShot", trainset=TRAIN[:4], max_concurrency=1)
-        future = port.send("optimize", given)
-        lm_server.wait_for(lambda: lm_server.in_flight("replaced+slow-20"), PATIENCE)
-        port.call(
-            "create_module",
-            {"id": "generate_answer", "type": "predict", "signature": "question -> answer"},
-        )
-        port.call("delete", {"kind": "module", "id": "generate_query"})
-        result = future.result(PATIENCE)
-        assert result["module_demos"]["generate_answer"]
-        assert any("generate_answer" in text for text in result["warnings"])
-        kept = port.call("get", {"kind": "module", "id": "generate_answer"})
-        assert kept["type"] == "predict"
-        assert not kept["state"]
+def test_a_module_that_was_replaced_during_the_run_keeps_its_new_spec(daemon, lm_server):
+    model = "replaced+slow-20"
+    given = request("LabeledFewShot", "re:", trainset=TRAIN[:4], max_concurrency=1)
+    future = daemon.send("optimize", given, lm=local(lm_server, model))
+    lm_server.wait_for(lambda: lm_server.in_flight(model), PATIENCE)
+    other = {"id": "re:generate_answer", "type": "predict", "signature": "question -> answer"}
+    daemon.call("create_module", other)
+    daemon.call("delete", {"kind": "module", "id": "re:generate_query"})
+    result = future.result(PATIENCE)
+    assert result["module_demos"]["re:generate_answer"]
+    assert any("re:generate_answer" in text for text in result["warnings"])
+    kept = daemon.call("get", {"kind": "module", "id": "re:generate_answer"})
+    assert kept["type"] == "predict"
+    assert not kept["state"]
 
 
 def test_usage_of_a_run_counts_for_its_tenant_and_program(daemon):

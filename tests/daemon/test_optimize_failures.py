@@ -12,11 +12,13 @@ from tests.daemon.optimizing import (
     CONFIGS,
     PATIENCE,
     TRAIN,
+    begun,
     local,
     not_optimized,
     open_daemon,
     optimize_faults,
     request,
+    row_of,
 )
 
 
@@ -166,36 +168,33 @@ def test_as_many_metric_errors_pass_as_the_host_allows(daemon):
 
 
 @pytest.mark.parametrize(("fault", "code"), [("fail-500", "lm_transport"), ("auth", "lm_auth")])
-def test_an_lm_that_is_out_ends_the_run_with_its_error(lm_server, tmp_path, fault, code):
+def test_an_lm_that_is_out_ends_the_run_with_its_error(daemon, lm_server, fault, code):
     model = f"out+slow-5+{fault}"
-    with open_daemon(tmp_path, local(lm_server, model)) as port:
-        error = not_optimized(port, request("MIPRO"))
+    error = not_optimized(daemon, request("MIPRO"), lm=local(lm_server, model))
     assert error["code"] == code
     # Found out early: the run did not go through all that it had planned.
     assert len([r for r in lm_server.requests if r.model == model]) < 40
 
 
 @pytest.mark.parametrize("name", ["BootstrapFewShotWithRandomSearch", "GEPA"])
-def test_an_outage_in_mid_run_is_no_success(lm_server, tmp_path, name):
+def test_an_outage_in_mid_run_is_no_success(daemon, lm_server, name):
     model = f"breaks-{name}+slow-10"
+    given = request(name, run_id=f"breaks {name}", max_concurrency=2)
+    future = daemon.send("optimize", given, lm=local(lm_server, model))
     # Scoring the program as it is takes 24 calls.
-    with open_daemon(tmp_path, local(lm_server, model)) as port:
-        future = port.send("optimize", request(name, max_concurrency=2, config=CONFIGS[name]))
-        lm_server.wait_for(lambda: sum(r.model == model for r in lm_server.requests) > 30, PATIENCE)
-        lm_server.set_behaviour(model, "fail-500")
-        failure = future.exception(PATIENCE)
-        assert failure is not None
-        assert failure.code == "lm_transport"
-        row = port.call("run_list")["runs"][0]
-    assert row["status"] == "failed"
-    assert row["error"]["code"] == "lm_transport"
+    begun(lm_server, model, 30)
+    lm_server.set_behaviour(model, "fail-500")
+    failure = future.exception(PATIENCE)
+    assert failure is not None
+    assert failure.code == "lm_transport"
+    row = row_of(daemon, f"breaks {name}")
+    assert (row["status"], row["error"]["code"]) == ("failed", "lm_transport")
 
 
-def test_a_program_that_fails_on_every_example_is_a_typed_error(lm_server, tmp_path):
+def test_a_program_that_fails_on_every_example_is_a_typed_error(daemon, lm_server):
     model = "prose"
     lm_server.set_behaviour(model, "empty-text")
-    with open_daemon(tmp_path, local(lm_server, model)) as port:
-        error = not_optimized(port, request("BootstrapFewShot"))
+    error = not_optimized(daemon, request("BootstrapFewShot"), lm=local(lm_server, model))
     assert error["code"] == "adapter_parse"
 
 

@@ -24,17 +24,12 @@ from tests.daemon.optimizing import (
 )
 from tests.daemon.raw_daemon import is_alive, wait_until_dead
 
-MODULE = {"id": "m", "type": "predict", "signature": "question -> answer"}
-ASK = {"module_id": "m", "inputs": {"question": "Why?"}}
-
-
 _ids = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory):
     with open_daemon(tmp_path_factory.mktemp("state")) as port:
-        port.call("create_module", MODULE)
         yield port
 
 

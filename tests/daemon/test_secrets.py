@@ -243,3 +243,14 @@ def test_of_two_keys_that_begin_alike_nothing_is_left() -> None:
     secrets.add("sk-short-key")
     secrets.add("sk-short-key-and-more")
     assert secrets.mask_text("sk-short-key-and-more") == "*" * len("sk-short-key-and-more")
+
+
+def test_a_key_of_the_environment_outlives_any_number_of_others() -> None:
+    secrets = Secrets()
+    secrets.add("sk-environment", for_good=True)
+    secrets.add("sk-first-of-many")
+    for number in range(3):
+        secrets.add(f"sk-later-{number}")
+    secrets._known.clear()
+    secrets.add("sk-one-more-key")
+    assert "environment" not in secrets.mask_text("sk-environment")

@@ -16,6 +16,7 @@ from urllib.request import getproxies_environment
 
 from dspy._vendor.lm15.transports import StdlibTransport
 from dspy._vendor.lm15.transports._exceptions import ProtocolError, ReadTimeout
+from dspy._vendor.lm15.transports._sync import _ConnectionPool
 
 from bridge.scope import current_scope
 from bridge.turnstile import turnstile
@@ -27,6 +28,21 @@ __all__ = ["MOST_CONNECTIONS", "AbortableTransport", "ReplyTooLarge"]
 
 MOST_CONNECTIONS = 4_096
 """Above every other bound of the daemon: DSPy's own 100 made 1,000 calls wait in tens of rows."""
+
+
+MOST_IDLE = 64
+"""Connections to one server that stay open for later calls; what a burst opened above it closes."""
+
+
+class _Pool(_ConnectionPool):  # type: ignore[misc]
+    """DSPy's pool, which never closes what a burst has opened."""
+
+    def checkin(self, conn: Any) -> None:
+        """Keep `conn` for another call, unless enough are kept."""
+        if len(self._idle.get(conn.origin, ())) >= MOST_IDLE:
+            self.discard(conn)
+        else:
+            super().checkin(conn)
 
 
 class ReplyTooLarge(ProtocolError):  # type: ignore[misc]  # noqa: N818 - what the reply is
@@ -55,6 +71,7 @@ class AbortableTransport(StdlibTransport):  # type: ignore[misc]
             # Looking through the environment costs a tenth of a call; it does not change.
             trust_env=bool(getproxies_environment()),
         )
+        self._pool = _Pool(MOST_CONNECTIONS)
         self._total = timeout
         self._max_reply = max_reply
         # A thread is in one exchange at a time.
