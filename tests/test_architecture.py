@@ -18,7 +18,7 @@ SOURCES = sorted(
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"protocol", "bridge", "bridge.turnstile"}),
-    frozenset({"bridge.specs", "bridge.metrics", "bridge.retrieval"}),
+    frozenset({"bridge.specs", "bridge.judges", "bridge.metrics", "bridge.retrieval"}),
     frozenset({"bridge.scope", "bridge.secrets", "bridge.settings", "bridge.log"}),
     frozenset({"bridge.datasets", "bridge.ensembles", "bridge.ledger", "bridge.registry"}),
     frozenset({"bridge.client"}),
@@ -124,7 +124,7 @@ def test_the_protocol_imports_the_standard_library_and_its_codecs_only() -> None
 
 
 def test_the_specs_are_pure_data() -> None:
-    allowed = {"bridge.specs", "bridge.metrics", "bridge.retrieval", "protocol"}
+    allowed = {"bridge.specs", "bridge.judges", "bridge.metrics", "bridge.retrieval", "protocol"}
     offences = [
         f"{named(path)} imports {module}"
         for path in SOURCES

@@ -24,6 +24,7 @@ from bridge.commands.optimizing_models import (
     WorkerArgs,
 )
 from bridge.ensembles import ensemble_of
+from bridge.judges import JudgeSpec, parse_judge
 from bridge.metrics import parse_metric
 from bridge.registry import modules_of
 from bridge.runs.child import Orders
@@ -229,9 +230,10 @@ def _plan(args: OptimizeArgs, found: Runnable, invocation: Invocation, run_id: s
     )
 
 
-def _metric(given: Any, runnable: Runnable) -> MetricSpec:
+def _metric(given: Any, runnable: Runnable) -> MetricSpec | JudgeSpec:
     """The metric, which must score a field that the program has; raise InvalidArgs."""
-    metric = parse_metric(given)
+    judged = isinstance(given, dict) and "lm" in given
+    metric = parse_judge(given) if judged else parse_metric(given)
     outputs = runnable.shape.outputs
     if metric.field not in outputs:
         close = nearest(metric.field, outputs)

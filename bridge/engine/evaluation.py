@@ -17,6 +17,7 @@ import dspy
 
 from bridge.engine.conversion import plain_fields
 from bridge.engine.failures import explain
+from bridge.engine.judging import callable_metric
 from bridge.engine.programs import build
 from bridge.engine.running import open_run
 from bridge.engine.scoring import Place, RunMetric
@@ -224,7 +225,12 @@ def evaluate(
         program = build(plan.runnable, lambda ref: bench.choose(current_scope.get(), ref))
         shape = plan.runnable.shape
         examples = read_examples(program, shape.inputs, plan.devset, "devset", run.scope)
-        metric = RunMetric(plan.metric, examples, run.fail, max_errors=plan.max_metric_errors)
+        metric = RunMetric(
+            callable_metric(plan.metric, bench),
+            examples,
+            run.fail,
+            max_errors=plan.max_metric_errors,
+        )
         run.enter("scoring")
         with bench.context(run.scope):
             done = evaluate_rows(

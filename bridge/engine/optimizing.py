@@ -17,6 +17,7 @@ from dspy.utils.callback import BaseCallback
 from bridge.engine.evaluation import Evaluated, evaluate_rows, read_examples
 from bridge.engine.failures import explain
 from bridge.engine.hush import hush
+from bridge.engine.judging import callable_metric
 from bridge.engine.optimizers import prepare
 from bridge.engine.optimizers.job import Job
 from bridge.engine.portrait import portray
@@ -125,7 +126,7 @@ class _Optimization:
         self._train = read_examples(self._program, inputs, plan.trainset, "trainset", run.scope)
         self._val = read_examples(self._program, inputs, plan.valset, "valset", run.scope)
         self._metric = RunMetric(
-            plan.metric,
+            callable_metric(plan.metric, bench),
             [*self._train, *self._val],
             run.fail,
             max_errors=plan.max_metric_errors,
