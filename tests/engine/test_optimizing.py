@@ -486,7 +486,8 @@ def test_metric_errors_within_the_bound_are_told_and_not_silent() -> None:
     metric = Scorer(lambda number: None if number == 3 else 1.0)
     result = Workshop().optimize("BootstrapFewShot", metric=metric, max_metric_errors=1)
     assert result["status"] == "completed"
-    assert any("trainset[2]" in text for text in result["warnings"])
+    # The third to be scored is not always the third example: rows run side by side.
+    assert any("trainset[" in text for text in result["warnings"])
 
 
 @every_optimizer
