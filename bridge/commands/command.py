@@ -53,7 +53,6 @@ class Invocation:
 
     services: Services
     scope: Scope
-    version: int
 
 
 @dataclass(frozen=True, slots=True)

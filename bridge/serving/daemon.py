@@ -12,7 +12,6 @@ import os
 import threading
 import time
 from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bridge.commands import greeting
@@ -164,7 +163,7 @@ class Daemon:
     def _request(self, request: Request, codec: Codec) -> None:
         quick = GREETING.get(request.command)
         if quick is not None and not self.inflight.has(request.id):
-            invocation = Invocation(self._services, Scope(request.id), self.session.version)
+            invocation = Invocation(self._services, Scope(request.id))
             try:
                 result = quick(request.args, invocation)
             except BridgeError as error:
@@ -205,7 +204,7 @@ class Daemon:
                 "progress", request.id, data, entry.codec
             )
             self.inflight.watch(entry, scope)
-            result = desk.run(request, Invocation(self._services, scope, self.session.version))
+            result = desk.run(request, Invocation(self._services, scope))
             if isinstance(result, Work):
                 job = self.admission.admit(scope, lambda: self._work(entry, result))
                 if job is not None:
@@ -349,7 +348,7 @@ class Daemon:
         self._jobs += self.admission.refill()
 
     def _set_adapter(self, name: str, extraction_lm: Any) -> None:
-        self._adapter = replace(AdapterChoice(), name=name, extraction_lm=extraction_lm)
+        self._adapter = AdapterChoice(name, extraction_lm)
 
     def _set_cache(self, settings: Mapping[str, Any]) -> None:
         self._cache_settings = settings
