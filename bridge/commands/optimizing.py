@@ -201,7 +201,7 @@ def _plan(args: OptimizeArgs, found: Runnable, invocation: Invocation, run_id: s
     metric = args.metric
     if metric is None:
         # What asks for no score is scored all the same, before and after.
-        outputs = found.shape.outputs
+        outputs = found.shape.outputs or ("answer",)
         if row.metric != "none" or ("answer" not in outputs and (trainset or valset)):
             raise InvalidArgs.at("metric", "is missing")
         field = "answer" if "answer" in outputs else outputs[-1]
@@ -235,7 +235,7 @@ def _metric(given: Any, runnable: Runnable) -> MetricSpec | JudgeSpec:
     judged = isinstance(given, dict) and "lm" in given
     metric = parse_judge(given) if judged else parse_metric(given)
     outputs = runnable.shape.outputs
-    if metric.field not in outputs:
+    if outputs is not None and metric.field not in outputs:
         close = nearest(metric.field, outputs)
         hint = f"did you mean {close!r}?" if close else f"it has: {', '.join(outputs)}"
         more = {"nearest": close} if close else {}

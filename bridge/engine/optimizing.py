@@ -91,7 +91,7 @@ def _check_examples(plan: OptimizePlan) -> None:
         )
     field = getattr(plan.metric, "field", None)
     outputs = plan.runnable.shape.outputs
-    if field is not None and field not in outputs:
+    if field is not None and outputs is not None and field not in outputs:
         close = nearest(field, outputs)
         hint = f"did you mean {close!r}?" if close else f"it has: {', '.join(outputs)}"
         more = {"nearest": close} if close else {}

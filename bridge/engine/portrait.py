@@ -52,7 +52,11 @@ def source_of(runnable: Runnable) -> str:
         lines += ['    """Calls its modules as the steps say."""', ""]
         modules = {name: _module(part) for name, part in runnable.parts.items()}
         lines += _assigned("modules", modules)
-        lines += _assigned("steps", runnable.wiring.steps.to_wire())
+        way = runnable.wiring.way
+        if isinstance(way, ProgramSource):
+            lines += [f"    {line}" for line in ("# forward:", *way.text.splitlines())]
+        else:
+            lines += _assigned("steps", way.to_wire())
     else:
         lines += ['    """One module."""', ""]
         lines += _assigned("modules", {str(runnable.spec.id): _module(runnable)})
@@ -67,7 +71,7 @@ def _assigned(name: str, value: Any) -> list[str]:
 def _module(runnable: Runnable) -> dict[str, Any]:
     """A module's kind and fields; a program within the program with what is in it."""
     shape = runnable.shape
-    fields = f"{', '.join(shape.inputs)} -> {', '.join(shape.outputs)}"
+    fields = f"{', '.join(shape.inputs)} -> {', '.join(shape.outputs or ('…',))}"
     if isinstance(runnable, ProgramRunnable):
         inner = {name: _module(part) for name, part in runnable.parts.items()}
         return {"program": fields, "modules": inner}

@@ -1,4 +1,4 @@
-"""Programs as DSPy modules: the named modules in `parts`, the steps as `forward`.
+"""Programs as DSPy modules: the named modules in `parts`, its way as `forward`.
 
 Being a real `dspy.Module`, a program has named predictors (`parts['answer'].inner.predict`) that
 optimizers find, and traces that they read. Modules are kept by name in a map because a host may
@@ -7,37 +7,26 @@ call one `batch` or `forward`, which are DSPy's own attributes.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextvars import ContextVar, copy_context
 from copy import copy, deepcopy
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import dspy
 
 from bridge.engine.conversion import plain, plain_fields
 from bridge.engine.modules import build_module
 from bridge.engine.signatures import FieldReader
-from bridge.engine.steps import run_steps
+from bridge.engine.ways import way_of
 from bridge.registry import ModuleRunnable, ProgramRunnable, Runnable
 from bridge.scope import ModuleCall, Scope, current_module, current_scope
 from bridge.specs.checking import nearest
-from bridge.turnstile import turnstile
 from protocol.errors import BridgeError, InvalidArgs, ProgramError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from bridge.specs.modules import ModuleSpec
 
 __all__ = ["HostModule", "HostProgram", "build"]
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-MOST_PARALLEL = 8
-"""Items of one parallel `each` at once; a program is one request among many."""
-
-_is_parallel: ContextVar[bool] = ContextVar("is_parallel", default=False)
 
 
 class HostModule(dspy.Module):  # type: ignore[misc]
@@ -93,7 +82,8 @@ class HostProgram(dspy.Module):  # type: ignore[misc]
 
     def __init__(self, runnable: ProgramRunnable, parts: Mapping[str, dspy.Module]) -> None:
         super().__init__()
-        self._wiring = runnable.wiring
+        self._shape = runnable.shape
+        self._way = way_of(runnable)
         self.parts = dict(parts)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> HostProgram:
@@ -104,7 +94,7 @@ class HostProgram(dspy.Module):  # type: ignore[misc]
 
     def read(self, inputs: Mapping[str, Any], path: str, scope: Scope) -> dict[str, Any]:  # noqa: ARG002
         """`inputs` checked by name; each module checks the values when they reach it."""
-        wanted = self._wiring.shape.inputs
+        wanted = self._shape.inputs
         faults: list[dict[str, Any]] = [
             {"path": f"{path}.{name}", "message": "is missing"}
             for name, required in wanted.items()
@@ -121,7 +111,7 @@ class HostProgram(dspy.Module):  # type: ignore[misc]
         return dict(inputs)
 
     def forward(self, **inputs: Any) -> Any:
-        """Run the steps."""
+        """Go the program's way."""
         return self.run(inputs)
 
     def run(self, inputs: dict[str, Any], path: str = "inputs") -> Any:
@@ -135,18 +125,15 @@ class HostProgram(dspy.Module):  # type: ignore[misc]
                 raise _blamed(
                     error,
                     name,
-                    {field: path for field, value in given.items() if value is inputs.get(field)},
+                    {field: path for field, value in given.items() if _is(value, inputs.get(field))},
                 ) from None
 
-        outputs = run_steps(
-            self._wiring.steps,
-            inputs,
-            call,
-            modules=self._wiring.modules,
-            parallel_map=_parallel_map,
-            checkpoint=current_scope.get().check,
-        )
-        return dspy.Prediction(outputs)
+        return dspy.Prediction(self._way.run(inputs, call))
+
+
+def _is(value: Any, other: Any) -> bool:
+    """Whether a module got the program's own input; through the sandbox, a copy of it."""
+    return value is other or (type(value) is type(other) and value == other)
 
 
 def _blamed(error: InvalidArgs, module: str, theirs: Mapping[str, str]) -> BridgeError:
@@ -170,43 +157,6 @@ def _blamed(error: InvalidArgs, module: str, theirs: Mapping[str, str]) -> Bridg
         module=module,
         faults=faults,
     )
-
-
-def _parallel_map(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """``work`` over the items, at most `MOST_PARALLEL` at once; results in order.
-
-    The first failure (in order) is raised once those that had begun have ended; the rest are not
-    begun. A stopped request ends its waits by itself, so nothing here waits for long then.
-    """
-    if len(items) <= 1 or _is_parallel.get():
-        # Within one of many threads already: threads within threads would multiply.
-        return [work(item) for item in items]
-    failed = False
-
-    def one(item: T) -> tuple[R, list[Any]] | None:
-        nonlocal failed
-        if failed:
-            return None
-        try:
-            _is_parallel.set(True)
-            with turnstile.inside(), dspy.context(trace=[]):
-                return work(item), dspy.settings.trace
-        except BaseException:
-            failed = True
-            raise
-
-    with ThreadPoolExecutor(min(MOST_PARALLEL, len(items)), "each") as pool:
-        futures = [pool.submit(copy_context().run, one, item) for item in items]
-        with turnstile.outside():
-            wait(futures)
-    done = [future.result() for future in futures]
-    results = []
-    for pair in done:
-        assert pair is not None, "no item failed, so none was left out"  # noqa: S101
-        results.append(pair[0])
-        if dspy.settings.trace is not None:
-            dspy.settings.trace.extend(pair[1])
-    return results
 
 
 def build(

@@ -28,12 +28,12 @@ class ChainPlan:
         steps: one call per module, in order.
         inputs: the first module's: name -> required. Optional there but required by a later
             module, which nothing else feeds, is required.
-        outputs: the last module's.
+        outputs: the last module's; None where they are not known.
     """
 
     steps: Steps
     inputs: Mapping[str, bool]
-    outputs: tuple[str, ...]
+    outputs: tuple[str, ...] | None
 
 
 def check_chain(modules: Sequence[tuple[str, ModuleShape]], path: str = "modules") -> ChainPlan:
@@ -59,7 +59,7 @@ def check_chain(modules: Sequence[tuple[str, ModuleShape]], path: str = "modules
         for field, required in shape.inputs.items():
             if required and field not in available:
                 faults.append(_unfed(here, name, field, available))
-        available += [field for field in shape.outputs if field not in available]
+        available += [field for field in shape.outputs or () if field not in available]
     if faults:
         raise InvalidArgs.of(faults)
     steps = Steps(tuple(Call(name) for name, _ in modules))

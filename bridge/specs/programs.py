@@ -1,13 +1,13 @@
 """A program as data: named modules, and the way from inputs to outputs.
 
-The way is always a `Steps` value: given as `steps`, or made from the chain of modules. References
-are resolved against the registry only when the program is created and when it is run, so a module
+The way is a `Steps` value, given as `steps` or made from the chain of modules; or it is source, which
+runs in the sandbox. References are resolved against the registry only when the program is created and when it is run, so a module
 replaced later is the one that runs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -15,6 +15,7 @@ from pydantic import Field
 from bridge.specs.chain import check_chain
 from bridge.specs.checking import Args, checked
 from bridge.specs.modules import HostId, ModuleSpec, parse_module
+from bridge.specs.source_check import Part, ProgramSource, check_program
 from bridge.specs.steps import ModuleShape, Steps, parse_steps
 from bridge.specs.version import version_of
 from protocol.errors import InvalidArgs, Unsupported
@@ -44,6 +45,8 @@ class ProgramSpec:
     modules: tuple[ModuleRef, ...]
     steps: Steps | None
     given: tuple[ModuleSpec, ...] = ()
+    forward_fn: str | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)
     version: str = field(default="")
 
     def to_wire(self) -> dict[str, Any]:
@@ -54,16 +57,37 @@ class ProgramSpec:
         }
         if self.steps is not None:
             wire["steps"] = self.steps.to_wire()
+        if self.forward_fn is not None:
+            wire["forward_fn"] = self.forward_fn
+            if self.limits:
+                wire["limits"] = dict(self.limits)
         return wire
 
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """A program's checked way: its steps, the shapes they were checked with, and its own shape."""
+    """A program's checked way, the shapes it was checked with, and its own shape.
 
-    steps: Steps
+    Attributes:
+        way: steps, or source for the sandbox.
+        modules: the shape of each module by its name in the program.
+        shape: the program's own.
+    """
+
+    way: Steps | ProgramSource
     modules: Mapping[str, ModuleShape]
     shape: ModuleShape
+
+
+class SourceLimits(Args):
+    """What a run of a program's source may use, where that is less than the daemon's limits."""
+
+    cpu_ms: Annotated[int, Field(ge=1)] | None = None
+    memory: Annotated[int, Field(ge=1_000_000)] | None = None
+    recursion: Annotated[int, Field(ge=1)] | None = None
+    calls: Annotated[int, Field(ge=0)] | None = None
+    output: Annotated[int, Field(ge=1)] | None = None
+    value: Annotated[int, Field(ge=1)] | None = None
 
 
 class _ProgramArgs(Args):
@@ -72,6 +96,7 @@ class _ProgramArgs(Args):
     forward_fn: str | None = None
     forward: str | None = None
     steps: list[Any] | None = None
+    limits: SourceLimits | None = None
 
 
 class _RefArgs(Args):
@@ -84,22 +109,24 @@ def parse_program(value: Any, path: str = "") -> ProgramSpec:
 
     Raises:
         InvalidArgs: with the path of each fault.
-        Unsupported: for `forward_fn` source and a `forward` on the host.
+        Unsupported: for a `forward` on the host.
     """
     args = checked(_ProgramArgs, value, path)
     here = f"{path}." if path else ""
-    if args.forward_fn is not None and args.forward_fn.strip():
-        raise Unsupported(
-            f"{here}forward_fn: source needs the sandbox, which this version has not; "
-            "wire the modules with `steps`, or leave it out and they are chained"
-        )
+    # The seed sends its serialized function, which is empty where it had none.
+    source = args.forward_fn if args.forward_fn and args.forward_fn.strip() else None
+    if source is not None and args.steps is not None:
+        raise InvalidArgs.at(f"{here}steps", "a program has one way: steps, or forward_fn")
+    if source is None and args.limits is not None:
+        raise InvalidArgs.at(f"{here}limits", "are those of forward_fn, and there is none")
     if args.forward is not None:
         raise Unsupported(f"{here}forward: programs whose forward is the host's are not in yet")
     refs, given = _modules(args.modules, f"{here}modules")
     steps = None if args.steps is None else parse_steps(args.steps, f"{here}steps")
-    spec = ProgramSpec(args.id, tuple(refs), steps, tuple(given))
+    limits = {} if args.limits is None else args.limits.model_dump(exclude_none=True)
+    spec = ProgramSpec(args.id, tuple(refs), steps, tuple(given), source, limits)
     content = {key: item for key, item in spec.to_wire().items() if key != "id"}
-    return ProgramSpec(args.id, spec.modules, steps, spec.given, version_of(content))
+    return replace(spec, version=version_of(content))
 
 
 def _modules(items: list[Any], path: str) -> tuple[list[ModuleRef], list[ModuleSpec]]:
@@ -144,7 +171,16 @@ def _check_names(refs: list[ModuleRef], path: str) -> None:
 
 
 def wire_up(spec: ProgramSpec, shapes: Mapping[str, ModuleShape], path: str = "") -> Wiring:
-    """The program's checked way over modules of these shapes (by name); raise InvalidArgs."""
+    """The program's checked way over modules of these shapes (by name).
+
+    Raises:
+        InvalidArgs: steps or a chain do not hold together.
+        ProgramError: source does not, or is no Python.
+    """
+    if spec.forward_fn is not None:
+        parts = [Part(name, shape.inputs, shape.outputs) for name, shape in shapes.items()]
+        source = check_program(spec.forward_fn, parts, f"{path}forward_fn")
+        return Wiring(source, shapes, source.shape)
     if spec.steps is None:
         chain = [(ref.name, shapes[ref.name]) for ref in spec.modules]
         plan = check_chain(chain, f"{path}modules")

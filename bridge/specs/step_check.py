@@ -38,6 +38,9 @@ TYPO = 0.8
 Body = tuple[Step, ...]
 Fields = tuple[str, ...]
 
+ANY: Fields = ("*",)
+"""The fields of an answer of which they are not known."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModuleShape:
@@ -45,11 +48,11 @@ class ModuleShape:
 
     Attributes:
         inputs: name -> whether it is required.
-        outputs: names in order.
+        outputs: names in order; None where they are not known before it runs.
     """
 
     inputs: Mapping[str, bool]
-    outputs: tuple[str, ...]
+    outputs: tuple[str, ...] | None
 
 
 @dataclass(slots=True)
@@ -86,7 +89,8 @@ def check_body(
         checker.inputs.setdefault(name, False)
     first, *others = checker.ends or [()]
     outputs = tuple(name for name in first if all(name in other for other in others))
-    return ModuleShape(checker.inputs, outputs), checker.faults
+    known = None if ANY in checker.ends else outputs
+    return ModuleShape(checker.inputs, known), checker.faults
 
 
 class _Checker:
@@ -171,11 +175,11 @@ class _Checker:
                 self.by_name(name, required=required, step=step, path=path, flow=flow)
         if step.bind is None:
             flow.bind(record_key(step.module), shape.outputs)
-        for name in shape.outputs:
+        for name in shape.outputs or ():
             flow.bind(name)
         if step.bind is not None:
             flow.bind(step.bind, shape.outputs)
-        flow.last = frozenset([shape.outputs])
+        flow.last = frozenset([ANY if shape.outputs is None else shape.outputs])
         return flow
 
     def by_name(self, name: str, *, required: bool, step: Call, path: str, flow: _Flow) -> None:
@@ -293,7 +297,7 @@ def _bound_anywhere(body: Body, modules: Mapping[str, ModuleShape]) -> Iterator[
             case Call():
                 shape = modules.get(step.module)
                 yield step.module if step.bind is None else step.bind
-                yield from shape.outputs if shape is not None else ()
+                yield from (shape.outputs or ()) if shape is not None else ()
             case Let():
                 yield from (name for name, _ in step.pairs)
             case Each():

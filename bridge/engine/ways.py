@@ -1,0 +1,78 @@
+"""What leads a program from its inputs to its outputs: steps, or source in the sandbox."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bridge.engine.conversion import plain
+from bridge.engine.failures import explain
+from bridge.engine.lanes import CallLanes, parallel_map
+from bridge.engine.steps import run_steps
+from bridge.sandbox.programs import Program
+from bridge.scope import current_scope
+from bridge.specs.source_check import ProgramSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from bridge.registry import ProgramRunnable
+
+    Call = Callable[[str, dict[str, Any]], Mapping[str, Any]]
+
+__all__ = ["Way", "way_of"]
+
+
+class Way(Protocol):
+    """A program's way. Any thread, many at once."""
+
+    def run(self, inputs: Mapping[str, Any], call: Call) -> Mapping[str, Any]:
+        """The output fields; `call` calls a module by its name in the program."""
+
+
+def way_of(runnable: ProgramRunnable) -> Way:
+    """The way of this program."""
+    if isinstance(runnable.wiring.way, ProgramSource):
+        return SourceWay(runnable.wiring.way, runnable.spec.limits)
+    return StepsWay(runnable)
+
+
+class StepsWay:
+    """Steps, given or made from a chain."""
+
+    def __init__(self, runnable: ProgramRunnable) -> None:
+        self._wiring = runnable.wiring
+
+    def run(self, inputs: Mapping[str, Any], call: Call) -> Mapping[str, Any]:
+        """Run the steps."""
+        return run_steps(
+            self._wiring.way,
+            inputs,
+            call,
+            modules=self._wiring.modules,
+            parallel_map=parallel_map,
+            checkpoint=current_scope.get().check,
+        )
+
+
+class SourceWay:
+    """Source, in the sandbox."""
+
+    def __init__(self, source: ProgramSource, asked: Mapping[str, int]) -> None:
+        self._program = Program(source, asked)
+
+    def run(self, inputs: Mapping[str, Any], call: Call) -> Mapping[str, Any]:
+        """Run the source."""
+        with CallLanes() as lanes:
+            return self._program.run(
+                {name: plain(value) for name, value in inputs.items()},
+                call,
+                lanes,
+                check=current_scope.get().check,
+                say=_said,
+            )
+
+
+def _said(error: Exception) -> str:
+    """What source that catches a call's exception reads of it."""
+    found = explain(error)
+    return f"{type(error).__name__}: {error}"[:2_000] if found is None else found.to_text()
