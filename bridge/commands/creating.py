@@ -37,9 +37,12 @@ class CreateProgramArgs(Args):
 
     id: Annotated[HostId, SkipValidation, Field(description="the host's own id")]
     modules: Annotated[Any, Field(description="[{id, name}] or whole module specs")]
-    forward_fn: Annotated[Any, Field(description="source; not in this version")] = None
+    forward_fn: Annotated[
+        Any, Field(description="source that calls modules as `self.<name>(…)`")
+    ] = None
     forward: Annotated[Any, Field(description='"host"; not in this version')] = None
     steps: Annotated[Any, Field(description="declarative wiring; the chain when left out")] = None
+    limits: Annotated[Any, Field(description="what a run of forward_fn may use, if less")] = None
 
 
 def create_module(args: CreateModuleArgs, invocation: Invocation) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from bridge.specs.lms import LMSpec, parse_lm
 from bridge.specs.optimizers import check_available, find_row, split_config
 from bridge.specs.programs import parse_program
 from bridge.specs.runs import EvaluatePlan, OptimizePlan
+from bridge.specs.source_functions import METRIC, CodeSpec, parse_code
 from bridge.turnstile import turnstile
 from protocol.errors import BridgeError, InvalidArgs, NotFound
 
@@ -230,8 +231,10 @@ def _plan(args: OptimizeArgs, found: Runnable, invocation: Invocation, run_id: s
     )
 
 
-def _metric(given: Any, runnable: Runnable) -> MetricSpec | JudgeSpec:
+def _metric(given: Any, runnable: Runnable) -> MetricSpec | JudgeSpec | CodeSpec:
     """The metric, which must score a field that the program has; raise InvalidArgs."""
+    if isinstance(given, dict) and "code" in given:
+        return parse_code(given, METRIC, "metric")
     judged = isinstance(given, dict) and "lm" in given
     metric = parse_judge(given) if judged else parse_metric(given)
     outputs = runnable.shape.outputs

@@ -13,8 +13,10 @@ from dspy.evaluate import CompleteAndGrounded, SemanticF1
 
 from bridge.engine.conversion import plain
 from bridge.engine.failures import explain
+from bridge.engine.source_metrics import SourceMetric
 from bridge.judges import JudgeSpec
 from bridge.scope import current_scope
+from bridge.specs.source_functions import CodeSpec
 from protocol.errors import AdapterParse, MetricError
 
 if TYPE_CHECKING:
@@ -28,7 +30,9 @@ __all__ = ["callable_metric"]
 
 
 def callable_metric(metric: Any, bench: Bench) -> Callable[[Fields, Fields], Any]:
-    """What scores a prediction for an example, both plain maps: the metric itself, or its judge."""
+    """What scores a prediction for an example, plain maps both: metric, judge or source."""
+    if isinstance(metric, CodeSpec):
+        return SourceMetric(metric)
     return _Judge(metric, bench) if isinstance(metric, JudgeSpec) else metric
 
 

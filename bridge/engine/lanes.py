@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar, copy_context
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import dspy
 
@@ -66,7 +66,7 @@ class CallLanes:
         self._pool: ThreadPoolExecutor | None = None
         self._begun: dict[int, Future[tuple[Any, list[Any]]]] = {}
 
-    def __enter__(self) -> CallLanes:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -15,6 +15,7 @@ from pprint import pformat
 from typing import TYPE_CHECKING, Any
 
 from bridge.registry import ProgramRunnable
+from bridge.specs.source_check import ProgramSource
 
 if TYPE_CHECKING:
     from bridge.engine.student import Student

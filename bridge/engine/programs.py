@@ -125,7 +125,11 @@ class HostProgram(dspy.Module):  # type: ignore[misc]
                 raise _blamed(
                     error,
                     name,
-                    {field: path for field, value in given.items() if _is(value, inputs.get(field))},
+                    {
+                        field: path
+                        for field, value in given.items()
+                        if _is(value, inputs.get(field))
+                    },
                 ) from None
 
         return dspy.Prediction(self._way.run(inputs, call))

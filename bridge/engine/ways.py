@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bridge.registry import ProgramRunnable
+    from bridge.specs.steps import ModuleShape, Steps
 
     Call = Callable[[str, dict[str, Any]], Mapping[str, Any]]
 
@@ -33,22 +34,23 @@ def way_of(runnable: ProgramRunnable) -> Way:
     """The way of this program."""
     if isinstance(runnable.wiring.way, ProgramSource):
         return SourceWay(runnable.wiring.way, runnable.spec.limits)
-    return StepsWay(runnable)
+    return StepsWay(runnable.wiring.way, runnable.wiring.modules)
 
 
 class StepsWay:
     """Steps, given or made from a chain."""
 
-    def __init__(self, runnable: ProgramRunnable) -> None:
-        self._wiring = runnable.wiring
+    def __init__(self, steps: Steps, modules: Mapping[str, ModuleShape]) -> None:
+        self._steps = steps
+        self._modules = modules
 
     def run(self, inputs: Mapping[str, Any], call: Call) -> Mapping[str, Any]:
         """Run the steps."""
         return run_steps(
-            self._wiring.way,
+            self._steps,
             inputs,
             call,
-            modules=self._wiring.modules,
+            modules=self._modules,
             parallel_map=parallel_map,
             checkpoint=current_scope.get().check,
         )

@@ -18,7 +18,7 @@ __all__ = ["answer_of"]
 _HINTS: tuple[tuple[str, str], ...] = (
     (
         r"'Prediction' object has no attribute",
-        "a module's outputs are attributes of what it answers",
+        "`.get('name')` gives None where a field may be missing",
     ),
     (
         r"'Prediction' object is not a mapping|dictionary update sequence",
@@ -27,7 +27,10 @@ _HINTS: tuple[tuple[str, str], ...] = (
     (r"'(str|list|dict|set|tuple)' object has no attribute '(\w+)'", "{has_method}"),
     (r"type object '(\w+)' has no attribute '(\w+)'", "write `lambda x: x.{1}()`"),
     (r"object has no len", "only built-in collections have a length here"),
-    (r"coroutine", "`acall` is awaited: `await self.module.acall(…)`, or several by `asyncio.gather`"),
+    (
+        r"coroutine",
+        "`acall` is awaited: `await self.module.acall(…)`, or several by `asyncio.gather`",
+    ),
     (r"does not yet support", "the sandbox runs a part of Python: the README says which"),
     (
         r"exceptions can only be called with zero or one string",

@@ -1,13 +1,12 @@
 """Whether and how the workers' processes are locked in: the second wall around given source.
 
 The first is the worker itself, which has no files, no network and no processes to give. This one
-holds if that one fails. It is the kernel's, and only Linux has it; `hello` says where it is missing.
+holds if that one fails. It is the kernel's, and only Linux has it; `hello` says where it is not.
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from pathlib import Path
 
@@ -22,8 +21,9 @@ def why_not() -> str | None:
     """What this machine lacks for locking workers in; None if nothing."""
     if sys.platform != "linux":
         return f"workers are not locked in on {sys.platform}"
-    if platform.machine() not in MACHINES:
-        return f"workers are not locked in on {platform.machine()}"
+    machine = os.uname().machine
+    if machine not in MACHINES:
+        return f"workers are not locked in on {machine}"
     python = sys.executable
     if not python or len(python) > LONGEST_SHEBANG or any(sign.isspace() for sign in python):
         return "workers are not locked in: the interpreter's path is too long or has spaces"

@@ -1,4 +1,4 @@
-"""What a sandbox worker's process runs first: it gives away what it may do, then becomes the worker.
+"""What a worker's process runs first: it gives away what it may do, then becomes the worker.
 
 It is read as text by `jail`, and run by a bare interpreter (`-I -S`) with an empty environment, so
 it imports the standard library only. Each step is checked: a worker that cannot be locked in does
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import resource
 import struct
 import sys
@@ -124,7 +123,7 @@ def lock_in_and_run(worker: str, address_space: int) -> None:
     ):
         resource.setrlimit(kind, (most, most))
     libc = ctypes.CDLL(None, use_errno=True)
-    audit, column = MACHINES[platform.machine()]
+    audit, column = MACHINES[os.uname().machine]
     _done(libc.prctl(38, 1, 0, 0, 0), "no_new_privs")
     _restrict_files(libc, worker)
     _filter_calls(libc, audit, column)
@@ -144,9 +143,9 @@ def _done(result: int, step: str) -> int:
 def _restrict_files(libc: ctypes.CDLL, worker: str) -> None:
     version = _done(libc.syscall(444, None, ctypes.c_size_t(0), 1), "landlock")
     files = (1 << FILE_RIGHTS.get(version, 16)) - 1
-    wanted = struct.pack(
-        "<QQQ", files, 0b11 if version >= 4 else 0, 0b11 if version >= 6 else 0
-    )[: 8 if version < 4 else 16 if version < 6 else 24]
+    wanted = struct.pack("<QQQ", files, 0b11 if version >= 4 else 0, 0b11 if version >= 6 else 0)[
+        : 8 if version < 4 else 16 if version < 6 else 24
+    ]
     rules = _done(libc.syscall(444, wanted, ctypes.c_size_t(len(wanted)), 0), "landlock_create")
     loaders = [str(path) for place in LIBRARIES[:2] for path in Path(place).glob("ld-*.so*")]
     allowed = [

@@ -31,7 +31,7 @@ MOST_MESSAGE = 2_000
 """Characters of an exception's text that are kept."""
 
 MOST_CHECKOUTS = 2_000
-"""Runs of one worker before a fresh one takes its place: whatever a run has done to it ends then."""
+"""Runs of one worker before a fresh one takes its place: what a run has done to it ends then."""
 
 GRACE_SECONDS = 0.5
 """How long a worker may take to notice by itself that its time is up, before it is killed."""
@@ -182,7 +182,7 @@ class Seat:
     @property
     def printed(self) -> str:
         """What the source has printed."""
-        return self._printed.output
+        return str(self._printed.output)
 
     # What is kept between turns
 
@@ -192,7 +192,8 @@ class Seat:
 
     def image(self) -> bytes:
         """The session as it is between two pieces of source."""
-        return self._session.dump()
+        image: bytes = self._session.dump()
+        return image
 
     def parked(self) -> bytes:
         """The session in the middle of a call."""

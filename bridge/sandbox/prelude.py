@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = ["CALL", "CALL_LATER", "PRELUDE", "program_prelude"]
 
-CALL, CALL_LATER = "_call", "_call_later"
-"""The two functions that are ours: a call that the source waits for, and one that it awaits."""
+CALL = "_call"
+"""The function of ours that makes a call which the source waits for."""
+
+CALL_LATER = "_call_later"
+"""The one for a call that the source awaits, perhaps among others."""
 
 PRELUDE = """\
 import asyncio

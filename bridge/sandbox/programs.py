@@ -7,7 +7,6 @@ cannot: the end of the request, and a bound that is passed.
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,7 +19,6 @@ from protocol.errors import InvalidArgs, ProgramError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from bridge.sandbox.bounds import Bounds
     from bridge.sandbox.monty import Called, Turn, Waits
     from bridge.sandbox.workers import Session
     from bridge.specs.source_check import Part, ProgramSource
@@ -53,8 +51,7 @@ class Program:
         self._source = source
         self._asked = asked
         self._parts = {part.name: part for part in source.parts}
-        self._lock = threading.Lock()
-        self._image: tuple[Bounds, bytes] | None = None
+        self._prelude = program_prelude(source.parts)
 
     def run(
         self,
@@ -86,7 +83,7 @@ class Program:
         source = self._source
         given = {**inputs, GIVEN: dict(inputs)}
         bounds = sandbox.bounds.within(self._asked)
-        image = self._image_for(bounds, check)
+        image = sandbox.image(self._prelude, bounds, check)
         with sandbox.session(bounds, check, image) as session:
             run = _Run(session, self._parts, call, lanes, check, say)
             try:
@@ -108,16 +105,6 @@ class Program:
             )
         return value
 
-    def _image_for(self, bounds: Bounds, check: Callable[[], None]) -> bytes:
-        """A session with the prelude in it, kept: half of a small run would be making it."""
-        kept = self._image
-        if kept is None or kept[0] != bounds:
-            with sandbox.session(bounds, check) as session:
-                session.start(program_prelude(self._source.parts), {})
-                kept = (bounds, session.image())
-            self._image = kept
-        return kept[1]
-
 
 @dataclass(slots=True)
 class _Run:
@@ -130,6 +117,7 @@ class _Run:
     check: Callable[[], None]
     say: Callable[[Exception], str]
     failures: dict[str, Exception] = field(default_factory=dict)
+    ended: dict[int, Any] = field(default_factory=dict)
     calls: int = 0
     waiting: int = 0
 
@@ -158,18 +146,25 @@ class _Run:
             self.lanes.begin(turn.number, lambda: self.call(name, given))
             return self.session.turn(lambda seat: seat.put_off())
         with self.session.waiting():
-            kind, said = self.answered(lambda: self.call(name, given))
-        if kind is None:
+            raised, said = self.answered(lambda: self.call(name, given))
+        if raised is None:
             return self.session.turn(lambda seat: seat.answer(said))
-        return self.session.turn(lambda seat: seat.refuse(kind, said))
+        return self.session.turn(lambda seat: seat.refuse(raised, said))
 
     def settled(self, turn: Waits) -> Turn:
-        if not set(turn.numbers) or not self.waiting:
-            raise ProgramError("forward_fn: waits for something that will never come")
-        with self.session.waiting():
-            ended = self.lanes.ended()
-        self.waiting -= len(ended)
-        results = {number: self.answered(partial(_given, value)) for number, value in ended}
+        wanted = self.ended.keys() & turn.numbers
+        while not wanted:
+            if not self.waiting:
+                raise ProgramError("forward_fn: waits for something that will never come")
+            with self.session.waiting():
+                ended = self.lanes.ended()
+            self.waiting -= len(ended)
+            self.ended.update(ended)
+            wanted = self.ended.keys() & turn.numbers
+        results = {
+            number: self.answered(partial(_given, self.ended.pop(number)))
+            for number in sorted(wanted)
+        }
         return self.session.turn(lambda seat: seat.settle(results))
 
     def answered(self, work: Callable[[], Any]) -> tuple[str | None, Any]:
@@ -202,7 +197,7 @@ class _Run:
         by_place = dict(zip(part.inputs, given, strict=False))
         twice = by_place.keys() & named.keys()
         if twice:
-            raise _UnfitError("TypeError", f"self.{name} got {sorted(twice)[0]!r} twice")
+            raise _UnfitError("TypeError", f"self.{name} got {min(twice)!r} twice")
         return part.name, {**by_place, **named}
 
 

@@ -24,6 +24,9 @@ __all__ = ["Sandbox", "sandbox"]
 
 ENGINE = "pydantic-monty"
 
+MOST_IMAGES = 512
+"""Sessions kept with a prelude in them, about 15 KB each: as many as there are built programs."""
+
 
 class Sandbox:
     """Any thread."""
@@ -33,6 +36,7 @@ class Sandbox:
         self._bounds = Bounds.of(self._limits)
         self._workers: Workers | None = None
         self._lock = threading.Lock()
+        self._images: dict[tuple[str, Bounds], bytes] = {}
 
     @property
     def bounds(self) -> Bounds:
@@ -57,6 +61,21 @@ class Sandbox:
                     self._workers = Workers(self._limits)
         with self._workers.session(bounds, check, image) as session:
             yield session
+
+    def image(self, prelude: str, bounds: Bounds, check: Callable[[], None]) -> bytes:
+        """A session that has run `prelude`, kept: half of a small run would be running it."""
+        key = (prelude, bounds)
+        with self._lock:
+            kept = self._images.get(key)
+        if kept is None:
+            with self.session(bounds, check) as session:
+                session.start(prelude, {})
+                kept = session.image()
+            with self._lock:
+                self._images[key] = kept
+                if len(self._images) > MOST_IMAGES:
+                    del self._images[next(iter(self._images))]
+        return kept
 
     def about(self) -> dict[str, Any]:
         """``{engine, version, jailed, note?}``: without importing the engine, for `hello`."""

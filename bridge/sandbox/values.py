@@ -7,7 +7,7 @@ What comes out is plain data: null, booleans, numbers, texts, bytes, lists and m
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 import math
 from collections.abc import Callable, Mapping
@@ -77,9 +77,9 @@ class _Reader:
             return value
         if isinstance(value, int | float | decimal.Decimal):
             return _number(value, path)
-        if isinstance(value, datetime.date | datetime.time):
+        if isinstance(value, dt.date | dt.time):
             return value.isoformat()
-        if isinstance(value, datetime.timedelta):
+        if isinstance(value, dt.timedelta):
             return value.total_seconds()
         return self._within(value, path, depth)
 

@@ -91,11 +91,7 @@ class Workers:
 
     def _wait(self, mine: threading.Event, check: Callable[[], None]) -> None:
         try:
-            for _ in range(round(PATIENCE_SECONDS / LOOK_SECONDS)):
-                if mine.wait(LOOK_SECONDS):
-                    return
-                check()
-            raise Busy("the sandbox's workers are all at work; repeat later")
+            _wait_for(mine, check)
         except BaseException:
             with self._lock:
                 if not mine.is_set():
@@ -136,6 +132,14 @@ class Workers:
 
                     self._pool = Pool(self._limits)
         return self._pool.seat(bounds)
+
+
+def _wait_for(mine: threading.Event, check: Callable[[], None]) -> None:
+    for _ in range(round(PATIENCE_SECONDS / LOOK_SECONDS)):
+        if mine.wait(LOOK_SECONDS):
+            return
+        check()
+    raise Busy("the sandbox's workers are all at work; repeat later")
 
 
 class Session:

@@ -1,8 +1,8 @@
 """A program as data: named modules, and the way from inputs to outputs.
 
-The way is a `Steps` value, given as `steps` or made from the chain of modules; or it is source, which
-runs in the sandbox. References are resolved against the registry only when the program is created and when it is run, so a module
-replaced later is the one that runs.
+The way is a `Steps` value, given as `steps` or made from the chain of modules; or it is source,
+which runs in the sandbox. References are resolved against the registry only when the program is
+created and when it is run, so a module replaced later is the one that runs.
 """
 
 from __future__ import annotations

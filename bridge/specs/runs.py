@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bridge.judges import JudgeSpec
     from bridge.metrics import MetricSpec
     from bridge.specs.optimizers import OptimizerRow
+    from bridge.specs.source_functions import CodeSpec
 
 __all__ = ["EvaluatePlan", "OptimizePlan"]
 
@@ -50,7 +51,7 @@ class OptimizePlan:
     compile: Mapping[str, Any]
     runnable: Any
     trainset: tuple[Mapping[str, Any], ...]
-    metric: MetricSpec | JudgeSpec
+    metric: MetricSpec | JudgeSpec | CodeSpec
     valset: tuple[Mapping[str, Any], ...] = ()
     seed: int = 0
     max_metric_errors: int = 0
@@ -80,7 +81,7 @@ class EvaluatePlan:
     run_id: str
     runnable: Any
     devset: tuple[Mapping[str, Any], ...]
-    metric: MetricSpec | JudgeSpec
+    metric: MetricSpec | JudgeSpec | CodeSpec
     max_concurrency: int = 8
     max_errors: int | None = None
     max_metric_errors: int = 0

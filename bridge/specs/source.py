@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bridge.specs.checking import nearest
+from bridge.specs.source_language import MODULES
 from protocol.errors import ProgramError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 __all__ = [
-    "BUILTINS",
-    "GIVEN_MODULES",
-    "MODULES",
     "MOST_SOURCE",
     "Fault",
     "excerpt",
@@ -37,36 +35,6 @@ DEEPEST = 60
 """Expressions and blocks within one another; more is no program that a person wrote."""
 
 MOST_FAULTS = 20
-
-BUILTINS = frozenset(
-    "ArithmeticError AssertionError AttributeError BaseException Ellipsis Exception "
-    "FileExistsError FileNotFoundError ImportError IndexError IsADirectoryError KeyError "
-    "KeyboardInterrupt LookupError MemoryError ModuleNotFoundError NameError NotADirectoryError "
-    "NotImplemented NotImplementedError OSError OverflowError PermissionError RecursionError "
-    "RuntimeError StopIteration SyntaxError SystemExit TimeoutError TypeError UnboundLocalError "
-    "UnicodeDecodeError UnicodeEncodeError ValueError ZeroDivisionError abs all any bin bool bytes "
-    "chr complex dict divmod enumerate eval exec filter float format frozenset getattr hasattr "
-    "hash hex id int isinstance iter len list locals map max min next object oct open ord pow "
-    "print property range repr reversed round set setattr slice sorted str sum tuple type zip "
-    "__name__ __file__".split()
-)
-"""The built-in names that the sandbox has."""
-
-LACKING = frozenset(
-    "callable classmethod compile delattr dir globals issubclass memoryview staticmethod super "
-    "vars breakpoint bytearray ascii help exit quit".split()
-)
-"""Built-in names that source may look for and the sandbox has not."""
-
-MODULES = frozenset(
-    "asyncio base64 binascii bisect collections copy csv dataclasses datetime decimal functools "
-    "hashlib itertools json math os pathlib posixpath random re sys time tomllib typing "
-    "unicodedata __future__".split()
-)
-"""What can be imported; `os` and `pathlib` are there without any files behind them."""
-
-GIVEN_MODULES = frozenset({"asyncio", "json", "math", "re"})
-"""What is there without being imported."""
 
 
 @dataclass(frozen=True, slots=True)

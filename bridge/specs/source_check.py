@@ -102,7 +102,7 @@ def check_program(text: str, parts: Sequence[Part], path: str = "forward_fn") ->
 
 def _last_line(
     forward: ast.FunctionDef | ast.AsyncFunctionDef | None,
-    binds_result: bool,  # noqa: FBT001 - the other of two ways
+    binds_result: bool,
 ) -> str:
     if forward is None:
         return "return result" if binds_result else ""
@@ -146,17 +146,20 @@ def _name_faults(names: Names, parts: Mapping[str, Part], tree: ast.Module) -> I
         yield fault_at(node, f"the sandbox's Python has no `{name}`")
     for name, node in list(names.read.items()):
         if name in parts and (name in names.called or forward is not None):
-            hint = f"call it as `self.{name}(…)`"
-            yield fault_at(node, f"{name!r} is a module of the program, not a function", hint)
+            yield fault_at(
+                node,
+                f"{name!r} is a module of the program, not a function",
+                f"call it as `self.{name}(…)`",
+            )
         elif name in names.called:
             known = {*names.bound, *(f"self.{part}" for part in parts)}
             close = next(iter(get_close_matches(name, known, n=1, cutoff=0.6)), None)
             hint = f"did you mean {close!r}?" if close else None
             yield fault_at(names.called[name], f"there is no function {name!r}", hint, close)
         elif forward is not None or name in names.typos:
-            close = names.typos.get(name) or nearest(name, {*names.bound, *parts})
-            hint = f"did you mean {close!r}?" if close else None
-            yield fault_at(node, f"nothing is bound under {name!r}", hint, close)
+            meant = names.typos.get(name) or nearest(name, {*names.bound, *parts})
+            hint = f"did you mean {meant!r}?" if meant else None
+            yield fault_at(node, f"nothing is bound under {name!r}", hint, meant)
         else:
             continue
         del names.read[name]

@@ -11,14 +11,12 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from bridge.specs.source import BUILTINS, GIVEN_MODULES, LACKING
+from bridge.specs.source_language import ALWAYS_THERE, LACKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 __all__ = ["Names", "names_of"]
-
-ALWAYS_THERE = BUILTINS | GIVEN_MODULES | {"self", "dspy", "Prediction"}
 
 TYPO = 0.8
 """A name this much like one that was met before is taken for a typo, not for an input."""
@@ -71,13 +69,13 @@ class _Walk(ast.NodeVisitor):
 
     # Reading
 
-    def visit_Name(self, node: ast.Name) -> None:  # noqa: N802 - ast's own names
+    def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Load):
             self.read(node)
         else:
             self.bind(node.id, None)
 
-    def visit_Call(self, node: ast.Call) -> None:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> None:
         if isinstance(node.func, ast.Name) and not self.knows(node.func.id):
             self.top.names.called.setdefault(node.func.id, node.func)
         self.generic_visit(node)
@@ -104,23 +102,23 @@ class _Walk(ast.NodeVisitor):
         if self is self.top:
             self.names.values.setdefault(name, []).append(value)
 
-    def visit_Assign(self, node: ast.Assign) -> None:  # noqa: N802
+    def visit_Assign(self, node: ast.Assign) -> None:
         self.visit(node.value)
         for target in node.targets:
             self.target(target, node.value)
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:  # noqa: N802
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         if node.value is not None:
             self.visit(node.value)
             self.target(node.target, node.value)
 
-    def visit_AugAssign(self, node: ast.AugAssign) -> None:  # noqa: N802
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
         if isinstance(node.target, ast.Name):
             self.read(ast.copy_location(ast.Name(node.target.id, ast.Load()), node.target))
         self.visit(node.value)
         self.target(node.target, None)
 
-    def visit_NamedExpr(self, node: ast.NamedExpr) -> None:  # noqa: N802
+    def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
         self.visit(node.value)
         self.target(node.target, node.value)
 
@@ -130,53 +128,57 @@ class _Walk(ast.NodeVisitor):
         else:
             self.visit(node)
 
-    def visit_For(self, node: ast.For) -> None:  # noqa: N802
+    def visit_For(self, node: ast.For) -> None:
         self.visit(node.iter)
         self.target(node.target, None)
         for child in [*node.body, *node.orelse]:
             self.visit(child)
 
-    def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:  # noqa: N802
+    def visit_Import(self, node: ast.Import | ast.ImportFrom) -> None:
         for alias in node.names:
             self.bind(alias.asname or alias.name.partition(".")[0], None)
 
     visit_ImportFrom = visit_Import  # noqa: N815
 
-    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:  # noqa: N802
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
         if node.name is not None:
             self.bind(node.name, None)
         self.generic_visit(node)
 
-    def visit_MatchAs(self, node: ast.MatchAs) -> None:  # noqa: N802
+    def visit_MatchAs(self, node: ast.MatchAs) -> None:
         if node.name is not None:
             self.bind(node.name, None)
         self.generic_visit(node)
 
-    def visit_MatchStar(self, node: ast.MatchStar) -> None:  # noqa: N802
+    def visit_MatchStar(self, node: ast.MatchStar) -> None:
         if node.name is not None:
             self.bind(node.name, None)
 
-    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:  # noqa: N802
+    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:
         if node.rest is not None:
             self.bind(node.rest, None)
         self.generic_visit(node)
 
     # Scopes within
 
-    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:  # noqa: N802
-        for part in [*node.decorator_list, *node.args.defaults, *filter(None, node.args.kw_defaults)]:
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+        for part in [
+            *node.decorator_list,
+            *node.args.defaults,
+            *filter(None, node.args.kw_defaults),
+        ]:
             self.visit(part)
         self.bind(node.name, None)
         self.top.later.append((node, frozenset(self.inner)))
 
     visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
 
-    def visit_Lambda(self, node: ast.Lambda) -> None:  # noqa: N802
+    def visit_Lambda(self, node: ast.Lambda) -> None:
         for part in [*node.args.defaults, *filter(None, node.args.kw_defaults)]:
             self.visit(part)
         self.top.later.append((node, frozenset(self.inner)))
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:  # noqa: N802
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
         for part in [*node.bases, *node.decorator_list]:
             self.visit(part)
         inside = _Walk(set(self.inner), top=self.top)

@@ -29,9 +29,7 @@ def returns_of(body: Sequence[ast.stmt]) -> list[ast.expr | None]:
         node = waiting.pop()
         if isinstance(node, ast.Return):
             found.append(node.value)
-        elif not isinstance(
-            node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.expr
-        ):
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.expr):
             waiting += ast.iter_child_nodes(node)
     return found
 
