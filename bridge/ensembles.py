@@ -69,7 +69,11 @@ def ensemble_of(
         raise InvalidArgs.at(PATH, "is missing: the ids of two or more programs or modules")
     if size is not None and size > len(programs):
         raise InvalidArgs.at("config.size", f"is more than the {len(programs)} programs there are")
-    both = program.shape.inputs.keys() & _outputs(program, "program")
+    if program.shape.open:
+        raise InvalidArgs.at(
+            "program", "not all its outputs are known, and the last one is voted on"
+        )
+    both = program.shape.inputs.keys() & program.shape.outputs
     if both:
         raise InvalidArgs.at("program", f"{min(both)!r} is both an input and an output of it")
     members = [_member(registry, key, index) for index, key in enumerate(programs)]
@@ -107,20 +111,12 @@ def _check(program: ProgramRunnable, member: Runnable, path: str) -> None:
         )
     for what, theirs, ours in (
         ("inputs", member.shape.inputs, program.shape.inputs),
-        ("outputs", _outputs(member, path), _outputs(program, "program")),
+        ("outputs", member.shape.outputs, program.shape.outputs),
     ):
         if set(theirs) != set(ours):
             raise InvalidArgs.at(
                 path, f"its {what} are {_listed(theirs)}, those of the program {_listed(ours)}"
             )
-
-
-def _outputs(runnable: Runnable, path: str) -> tuple[str, ...]:
-    outputs = runnable.shape.outputs
-    if outputs is None:
-        reason = "its outputs cannot be read from it: end its source with a map that is written out"
-        raise InvalidArgs.at(path, reason)
-    return outputs
 
 
 def _check_free(registry: Registry, module_id: HostId) -> None:
@@ -146,9 +142,9 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _wire(program: ProgramRunnable, members: Sequence[tuple[str, HostId]]) -> dict[str, Any]:
-    outputs, program_id = _outputs(program, "program"), program.spec.id
+    shape, program_id = program.shape, program.spec.id
     word = "member"
-    while any(name.startswith(word) for name in (*program.shape.inputs, *outputs)):
+    while any(name.startswith(word) for name in (*shape.inputs, *shape.outputs)):
         word += "_"
     modules: list[dict[str, Any]] = []
     for number, (kind, key) in enumerate(members, 1):
@@ -158,8 +154,8 @@ def _wire(program: ProgramRunnable, members: Sequence[tuple[str, HostId]]) -> di
             module |= {**own, "config": {"program": key}}
         modules.append(module)
     names = [module["name"] for module in modules]
-    answers = {name: {out: f"${name}.{out}" for out in outputs} for name in names}
-    vote, winner = outputs[-1], f"{word}_vote"
+    answers = {name: {out: f"${name}.{out}" for out in shape.outputs} for name in names}
+    vote, winner = shape.outputs[-1], f"{word}_vote"
     steps: list[dict[str, Any]] = [{"call": name} for name in names]
     steps.append({"let": {winner: {"majority": [answers[name][vote] for name in names]}}})
     steps += [

@@ -238,7 +238,7 @@ def _metric(given: Any, runnable: Runnable) -> MetricSpec | JudgeSpec | CodeSpec
     judged = isinstance(given, dict) and "lm" in given
     metric = parse_judge(given) if judged else parse_metric(given)
     outputs = runnable.shape.outputs
-    if outputs is not None and metric.field not in outputs:
+    if not runnable.shape.has_output(metric.field):
         close = nearest(metric.field, outputs)
         hint = f"did you mean {close!r}?" if close else f"it has: {', '.join(outputs)}"
         more = {"nearest": close} if close else {}

@@ -90,8 +90,9 @@ def _check_examples(plan: OptimizePlan) -> None:
             "trainset", f"{plan.row.name} needs at least {plan.row.minimum} examples, or a valset"
         )
     field = getattr(plan.metric, "field", None)
-    outputs = plan.runnable.shape.outputs
-    if field is not None and outputs is not None and field not in outputs:
+    shape = plan.runnable.shape
+    outputs = shape.outputs
+    if field is not None and not shape.has_output(field):
         close = nearest(field, outputs)
         hint = f"did you mean {close!r}?" if close else f"it has: {', '.join(outputs)}"
         more = {"nearest": close} if close else {}

@@ -72,7 +72,7 @@ def _assigned(name: str, value: Any) -> list[str]:
 def _module(runnable: Runnable) -> dict[str, Any]:
     """A module's kind and fields; a program within the program with what is in it."""
     shape = runnable.shape
-    fields = f"{', '.join(shape.inputs)} -> {', '.join(shape.outputs or ('…',))}"
+    fields = f"{', '.join(shape.inputs)} -> {', '.join(shape.outputs) or '…'}"
     if isinstance(runnable, ProgramRunnable):
         inner = {name: _module(part) for name, part in runnable.parts.items()}
         return {"program": fields, "modules": inner}

@@ -28,12 +28,14 @@ class ChainPlan:
         steps: one call per module, in order.
         inputs: the first module's: name -> required. Optional there but required by a later
             module, which nothing else feeds, is required.
-        outputs: the last module's; None where they are not known.
+        outputs: the last module's.
+        open: whether the last module may have others.
     """
 
     steps: Steps
     inputs: Mapping[str, bool]
-    outputs: tuple[str, ...] | None
+    outputs: tuple[str, ...]
+    open: bool = False
 
 
 def check_chain(modules: Sequence[tuple[str, ModuleShape]], path: str = "modules") -> ChainPlan:
@@ -59,12 +61,12 @@ def check_chain(modules: Sequence[tuple[str, ModuleShape]], path: str = "modules
         for field, required in shape.inputs.items():
             if required and field not in available:
                 faults.append(_unfed(here, name, field, available))
-        available += [field for field in shape.outputs or () if field not in available]
+        available += [field for field in shape.outputs if field not in available]
     if faults:
         raise InvalidArgs.of(faults)
     steps = Steps(tuple(Call(name) for name, _ in modules))
     shape = steps.check(tuple(first.inputs), dict(modules), path)
-    return ChainPlan(steps, shape.inputs, shape.outputs)
+    return ChainPlan(steps, shape.inputs, shape.outputs, shape.open)
 
 
 def _unfed(path: str, module: str, field: str, available: list[str]) -> dict[str, Any]:

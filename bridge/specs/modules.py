@@ -371,7 +371,7 @@ def _check_config(spec: ModuleSpec, path: str) -> None:
     elif isinstance(config, RewardedConfig):
         reward = parse_reward(config.reward, f"{path}.reward")
         shape = spec.shape()
-        _check_field(reward.metric.field, shape.outputs or (), f"{path}.reward.field")
+        _check_field(reward.metric.field, shape.outputs, f"{path}.reward.field")
         if reward.against is not None:
             _check_field(reward.against, shape.inputs, f"{path}.reward.against")
 

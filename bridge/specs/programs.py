@@ -178,11 +178,14 @@ def wire_up(spec: ProgramSpec, shapes: Mapping[str, ModuleShape], path: str = ""
         ProgramError: source does not, or is no Python.
     """
     if spec.forward_fn is not None:
-        parts = [Part(name, shape.inputs, shape.outputs) for name, shape in shapes.items()]
+        parts = [
+            Part(name, shape.inputs, None if shape.open else shape.outputs)
+            for name, shape in shapes.items()
+        ]
         source = check_program(spec.forward_fn, parts, f"{path}forward_fn")
         return Wiring(source, shapes, source.shape)
     if spec.steps is None:
         chain = [(ref.name, shapes[ref.name]) for ref in spec.modules]
         plan = check_chain(chain, f"{path}modules")
-        return Wiring(plan.steps, shapes, ModuleShape(plan.inputs, plan.outputs))
+        return Wiring(plan.steps, shapes, ModuleShape(plan.inputs, plan.outputs, plan.open))
     return Wiring(spec.steps, shapes, spec.steps.check(None, shapes, f"{path}steps"))

@@ -96,7 +96,8 @@ def check_program(text: str, parts: Sequence[Part], path: str = "forward_fn") ->
     faults += [*calls.faults_of(tree), *_end_faults(ends)]
     if faults:
         raise refusal(faults, text, path)
-    shape = ModuleShape(inputs, outputs_of(ends, tree, calls.kinds(), named))
+    outputs = outputs_of(ends, tree, calls.kinds(), named)
+    shape = ModuleShape(inputs, outputs or (), open=outputs is None)
     return ProgramSource(text, tuple(parts), shape, _last_line(forward, binds_result), binds_result)
 
 

@@ -38,8 +38,8 @@ TYPO = 0.8
 Body = tuple[Step, ...]
 Fields = tuple[str, ...]
 
-ANY: Fields = ("*",)
-"""The fields of an answer of which they are not known."""
+MORE = "*"
+"""Among fields: there may be others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,17 @@ class ModuleShape:
 
     Attributes:
         inputs: name -> whether it is required.
-        outputs: names in order; None where they are not known before it runs.
+        outputs: names in order.
+        open: whether there may be other outputs as well, which only a run shows.
     """
 
     inputs: Mapping[str, bool]
-    outputs: tuple[str, ...] | None
+    outputs: tuple[str, ...]
+    open: bool = False
+
+    def has_output(self, name: str) -> bool:
+        """Whether there is such an output, or may be."""
+        return self.open or name in self.outputs
 
 
 @dataclass(slots=True)
@@ -88,9 +94,11 @@ def check_body(
     for name in inputs_known or ():
         checker.inputs.setdefault(name, False)
     first, *others = checker.ends or [()]
-    outputs = tuple(name for name in first if all(name in other for other in others))
-    known = None if ANY in checker.ends else outputs
-    return ModuleShape(checker.inputs, known), checker.faults
+    is_open = any(MORE in end for end in checker.ends)
+    outputs = tuple(
+        name for name in first if name != MORE and all(name in other for other in others)
+    )
+    return ModuleShape(checker.inputs, outputs, is_open), checker.faults
 
 
 class _Checker:
@@ -174,12 +182,12 @@ class _Checker:
             if name not in given:
                 self.by_name(name, required=required, step=step, path=path, flow=flow)
         if step.bind is None:
-            flow.bind(record_key(step.module), shape.outputs)
-        for name in shape.outputs or ():
+            flow.bind(record_key(step.module), None if shape.open else shape.outputs)
+        for name in shape.outputs:
             flow.bind(name)
         if step.bind is not None:
-            flow.bind(step.bind, shape.outputs)
-        flow.last = frozenset([ANY if shape.outputs is None else shape.outputs])
+            flow.bind(step.bind, None if shape.open else shape.outputs)
+        flow.last = frozenset([(*shape.outputs, MORE) if shape.open else shape.outputs])
         return flow
 
     def by_name(self, name: str, *, required: bool, step: Call, path: str, flow: _Flow) -> None:
@@ -297,7 +305,7 @@ def _bound_anywhere(body: Body, modules: Mapping[str, ModuleShape]) -> Iterator[
             case Call():
                 shape = modules.get(step.module)
                 yield step.module if step.bind is None else step.bind
-                yield from (shape.outputs or ()) if shape is not None else ()
+                yield from shape.outputs if shape is not None else ()
             case Let():
                 yield from (name for name, _ in step.pairs)
             case Each():
