@@ -15,7 +15,6 @@ from pprint import pformat
 from typing import TYPE_CHECKING, Any
 
 from bridge.registry import ProgramRunnable
-from bridge.specs.source_check import ProgramSource
 
 if TYPE_CHECKING:
     from bridge.engine.student import Student
@@ -47,21 +46,25 @@ def portray(kind: type[Student], runnable: Runnable) -> type[Student]:
 
 
 def source_of(runnable: Runnable) -> str:
-    """The program as a Python class that holds its modules and steps as data."""
+    """The program as a Python class that holds its modules and its way as data."""
     lines = [f"class {_class_name(runnable)}(dspy.Module):"]
     if isinstance(runnable, ProgramRunnable):
-        lines += ['    """Calls its modules as the steps say."""', ""]
+        lines += ['    """Calls its modules as the steps, or the source, say."""', ""]
         modules = {name: _module(part) for name, part in runnable.parts.items()}
         lines += _assigned("modules", modules)
-        way = runnable.wiring.way
-        if isinstance(way, ProgramSource):
-            lines += [f"    {line}" for line in ("# forward:", *way.text.splitlines())]
-        else:
-            lines += _assigned("steps", way.to_wire())
+        wiring = runnable.wiring
+        if wiring.source is not None:
+            lines += ["", "    # forward:", *_indented(wiring.source.text)]
+        elif wiring.steps is not None:
+            lines += _assigned("steps", wiring.steps.to_wire())
     else:
         lines += ['    """One module."""', ""]
         lines += _assigned("modules", {str(runnable.spec.id): _module(runnable)})
     return "\n".join(lines) + "\n"
+
+
+def _indented(text: str) -> list[str]:
+    return [f"    {line}".rstrip() for line in text.splitlines()]
 
 
 def _assigned(name: str, value: Any) -> list[str]:

@@ -10,12 +10,12 @@ from bridge.engine.lanes import CallLanes, parallel_map
 from bridge.engine.steps import run_steps
 from bridge.sandbox.programs import Program
 from bridge.scope import current_scope
-from bridge.specs.source_check import ProgramSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bridge.registry import ProgramRunnable
+    from bridge.specs.source_check import ProgramSource
     from bridge.specs.steps import ModuleShape, Steps
 
     Call = Callable[[str, dict[str, Any]], Mapping[str, Any]]
@@ -32,9 +32,11 @@ class Way(Protocol):
 
 def way_of(runnable: ProgramRunnable) -> Way:
     """The way of this program."""
-    if isinstance(runnable.wiring.way, ProgramSource):
-        return SourceWay(runnable.wiring.way, runnable.spec.limits)
-    return StepsWay(runnable.wiring.way, runnable.wiring.modules)
+    wiring = runnable.wiring
+    if wiring.source is not None:
+        return SourceWay(wiring.source, runnable.spec.limits)
+    assert wiring.steps is not None, "a program has one of the two"  # noqa: S101
+    return StepsWay(wiring.steps, wiring.modules)
 
 
 class StepsWay:

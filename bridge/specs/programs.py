@@ -69,14 +69,16 @@ class Wiring:
     """A program's checked way, the shapes it was checked with, and its own shape.
 
     Attributes:
-        way: steps, or source for the sandbox.
+        steps: what is done; None where source does it.
         modules: the shape of each module by its name in the program.
         shape: the program's own.
+        source: what runs in the sandbox instead.
     """
 
-    way: Steps | ProgramSource
+    steps: Steps | None
     modules: Mapping[str, ModuleShape]
     shape: ModuleShape
+    source: ProgramSource | None = None
 
 
 class SourceLimits(Args):
@@ -183,7 +185,7 @@ def wire_up(spec: ProgramSpec, shapes: Mapping[str, ModuleShape], path: str = ""
             for name, shape in shapes.items()
         ]
         source = check_program(spec.forward_fn, parts, f"{path}forward_fn")
-        return Wiring(source, shapes, source.shape)
+        return Wiring(None, shapes, source.shape, source)
     if spec.steps is None:
         chain = [(ref.name, shapes[ref.name]) for ref in spec.modules]
         plan = check_chain(chain, f"{path}modules")

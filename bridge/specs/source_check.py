@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 from bridge.specs.checking import nearest
 from bridge.specs.source import Fault, fault_at, language_faults, parse_source, refusal
 from bridge.specs.source_names import Names, names_of
-from bridge.specs.source_outputs import Fields, fields_of, outputs_of, returns_of
+from bridge.specs.source_outputs import (
+    Fields,
+    changed_in,
+    fields_of,
+    outputs_of,
+    returns_of,
+)
 from bridge.specs.step_check import ModuleShape
 
 if TYPE_CHECKING:
@@ -81,7 +87,10 @@ def check_program(text: str, parts: Sequence[Part], path: str = "forward_fn") ->
     if forward is None:
         inputs = dict.fromkeys(names.read, True)
         binds_result = "result" in names.bound
-        ends = [*returns_of(tree.body), *(names.values.get("result", ()) if binds_result else ())]
+        ends = returns_of(tree.body)
+        if binds_result:
+            changed = "result" in changed_in(tree)
+            ends += [None] if changed else names.values.get("result", [])
         if not ends:
             last = tree.body[-1] if tree.body else tree
             hint = "bind `result`, or `return` a map such as {'answer': …}"
@@ -92,11 +101,11 @@ def check_program(text: str, parts: Sequence[Part], path: str = "forward_fn") ->
         ends, binds_result = returns_of(forward.body), False
         # What holds which module's answer is known of its own names.
         names = names_of(ast.Module(forward.body, []), {*names.bound, *inputs})
-    calls = _Calls(named, names, _own_attributes(tree))
+    calls = _Calls(named, names, _own_attributes(tree), changed_in(tree))
     faults += [*calls.faults_of(tree), *_end_faults(ends)]
     if faults:
         raise refusal(faults, text, path)
-    outputs = outputs_of(ends, tree, calls.kinds(), named)
+    outputs = outputs_of(ends, calls.kinds(literal=True), named)
     shape = ModuleShape(inputs, outputs or (), open=outputs is None)
     return ProgramSource(text, tuple(parts), shape, _last_line(forward, binds_result), binds_result)
 
@@ -195,12 +204,15 @@ class _Calls:
     parts: Mapping[str, Part]
     names: Names
     own: set[str]
+    changed: set[str]
 
-    def kinds(self) -> dict[str, Fields]:
-        """The output fields of the names at the top that hold only modules' answers."""
+    def kinds(self, *, literal: bool) -> dict[str, Fields]:
+        """The fields of names that hold only modules' answers; or, if `literal`, written maps."""
         found: dict[str, Fields] = {}
         for name, values in self.names.values.items():
-            fields = [fields_of(value, self.parts) for value in values]
+            if name in self.changed:
+                continue
+            fields = [fields_of(value, self.parts, literal=literal) for value in values]
             if all(each is not None for each in fields):
                 first = fields[0] or ()
                 found[name] = first if all(each == first for each in fields) else None
@@ -208,7 +220,7 @@ class _Calls:
 
     def faults_of(self, tree: ast.Module) -> list[Fault]:
         faults: list[Fault] = []
-        kinds = self.kinds()
+        kinds = self.kinds(literal=False)
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 part = self.part_of(node.func)

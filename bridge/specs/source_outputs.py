@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Fields", "fields_of", "outputs_of", "returns_of"]
+__all__ = ["Fields", "changed_in", "fields_of", "outputs_of", "returns_of"]
 
 Fields = tuple[str, ...] | None
 
@@ -63,7 +63,6 @@ def fields_of(
 
 def outputs_of(
     ends: Sequence[ast.expr | None],
-    tree: ast.Module,
     kinds: Mapping[str, Fields],
     parts: Mapping[str, _HasOutputs],
 ) -> Fields:
@@ -71,27 +70,22 @@ def outputs_of(
 
     Args:
         ends: what is returned, or bound to `result`.
-        tree: the whole source.
-        kinds: the fields of names that hold only modules' answers.
+        kinds: the fields of names of which they are known.
         parts: what `self` has.
     """
-    changed = _changed(tree)
     found: list[tuple[str, ...]] = []
     for end in ends:
-        if isinstance(end, ast.Name):
-            fields = None if end.id in changed else kinds.get(end.id)
-        else:
-            fields = fields_of(end, parts)
+        fields = kinds.get(end.id) if isinstance(end, ast.Name) else fields_of(end, parts)
         if fields is None:
             return None
         found.append(fields)
-    if not found or "result" in changed:
+    if not found:
         return None
     first, *others = found
     return tuple(name for name in first if all(name in other for other in others))
 
 
-def _changed(tree: ast.Module) -> set[str]:
+def changed_in(tree: ast.Module) -> set[str]:
     """Names whose value gets more fields after it was bound, or may."""
     found: set[str] = set()
     for node in ast.walk(tree):
