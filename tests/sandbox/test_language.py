@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from bridge.sandbox.monty import Called, Ended, FailedError
 from bridge.sandbox.sandbox import sandbox
 from bridge.specs.source import language_faults, parse_source
 from bridge.specs.source_language import BUILTINS, LACKING, MODULES
@@ -18,8 +19,6 @@ def never():
 
 def outcome(source):
     """None, or the class of the exception that the source ended with."""
-    from bridge.sandbox.monty import Called, Ended, FailedError
-
     with sandbox.session(sandbox.bounds, never) as session:
         try:
             turn = session.start(source, {})
@@ -75,7 +74,7 @@ def test_what_is_refused_at_creation_would_have_failed(source):
         "match 3:\n    case 3:\n        x = 1",
         "class A:\n    def f(self):\n        return 1\nA().f()",
         "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\nP(1)",
-        "def outer():\n    n = 1\n    def inner():\n        nonlocal n\n        n = 2\n    inner()\nouter()",
+        "def f():\n    n = 1\n    def g():\n        nonlocal n\n        n = 2\n    g()\nf()",
         "try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    str(error)\nfinally:\n    pass",
         "while True:\n    break\nelse:\n    pass",
         "f'{3.14159:.2f}'\n'a {}'.format(1)\n'%s' % 2",

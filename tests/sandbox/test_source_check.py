@@ -17,8 +17,10 @@ PARTS = (
 GOLDEN = [
     (
         "query = self.generate_qurey(question=question, context='')\nresult = query",
-        "forward_fn:1:9: the program has no module 'generate_qurey'; "
-        "did you mean 'generate_query'?",
+        (
+            "forward_fn:1:9: the program has no module 'generate_qurey'; "
+            "did you mean 'generate_query'?"
+        ),
     ),
     (
         "result = self.generate_query(question=question)",
@@ -34,18 +36,24 @@ GOLDEN = [
     ),
     (
         "q = await self.search(query=question)\nresult = q",
-        "forward_fn:1:11: `self.search(…)` answers at once; drop `await`, or write "
-        "`await self.search.acall(…)`",
+        (
+            "forward_fn:1:11: `self.search(…)` answers at once; drop `await`, or write "
+            "`await self.search.acall(…)`"
+        ),
     ),
     (
         "self.search(query=question)",
-        "forward_fn:1:1: the source gives nothing back; bind `result`, or `return` a map such as "
-        "{'answer': …}",
+        (
+            "forward_fn:1:1: the source gives nothing back; bind `result`, or `return` a map such as "
+            "{'answer': …}"
+        ),
     ),
     (
         "q = search(query=question)\nresult = q",
-        "forward_fn:1:5: 'search' is a module of the program, not a function; call it as "
-        "`self.search(…)`",
+        (
+            "forward_fn:1:5: 'search' is a module of the program, not a function; call it as "
+            "`self.search(…)`"
+        ),
     ),
     (
         "def pages():\n    yield 1\nresult = {'n': list(pages())}",
@@ -53,34 +61,44 @@ GOLDEN = [
     ),
     (
         "class Stop(Exception):\n    pass\nresult = {}",
-        "forward_fn:1:1: class 'Stop' inherits, and the sandbox's classes cannot; raise "
-        "`ValueError('…')` instead of an exception of your own",
+        (
+            "forward_fn:1:1: class 'Stop' inherits, and the sandbox's classes cannot; raise "
+            "`ValueError('…')` instead of an exception of your own"
+        ),
     ),
     (
         "import numpy\nresult = {}",
-        "forward_fn:1:1: the sandbox has no module 'numpy'; there are __future__, asyncio, "
-        "base64, binascii, bisect, collections, copy, csv, dataclasses, datetime, decimal, "
-        "functools, hashlib, itertools, json, math, os, pathlib, posixpath, random, re, sys, "
-        "time, tomllib, typing, unicodedata",
+        (
+            "forward_fn:1:1: the sandbox has no module 'numpy'; there are __future__, asyncio, "
+            "base64, binascii, bisect, collections, copy, csv, dataclasses, datetime, decimal, "
+            "functools, hashlib, itertools, json, math, os, pathlib, posixpath, random, re, sys, "
+            "time, tomllib, typing, unicodedata"
+        ),
     ),
     (
         "result = {'answer': question",
         "forward_fn:1:10: invalid syntax: '{' was never closed",
     ),
     (
-        "found = self.search(query=question)\ncontext = found.passages\n"
-        "result = self.generate_answer(question=question, context=contxt)",
+        (
+            "found = self.search(query=question)\ncontext = found.passages\n"
+            "result = self.generate_answer(question=question, context=contxt)"
+        ),
         "forward_fn:3:58: nothing is bound under 'contxt'; did you mean 'context'?",
     ),
     (
         "result = self.generate_query(question, '')",
-        "forward_fn:1:30: module 'generate_query' takes its inputs by name: question, context; "
-        "write question=…",
+        (
+            "forward_fn:1:30: module 'generate_query' takes its inputs by name: question, context; "
+            "write question=…"
+        ),
     ),
     (
         "return 'just a text'",
-        "forward_fn:1:8: a program gives a map of output fields; write "
-        "{'answer': 'just a text'}, or a module's prediction",
+        (
+            "forward_fn:1:8: a program gives a map of output fields; write "
+            "{'answer': 'just a text'}, or a module's prediction"
+        ),
     ),
     (
         "del question\nresult = {}",

@@ -63,8 +63,7 @@ def test_plain_data_comes_through_as_it_is(value):
 def test_whatever_comes_out_is_json_and_no_larger_than_was_allowed(value, budget):
     try:
         found = received(value, "v", budget)
-    except ValueFaultError as fault:
-        assert fault.path.startswith("v")
+    except ValueFaultError:
         return
     text = json.dumps(found, ensure_ascii=False, default=lambda item: item.hex())
     # A character may be written as six, and quotes and commas are not counted one by one.
