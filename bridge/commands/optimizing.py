@@ -24,19 +24,19 @@ from bridge.commands.optimizing_models import (
     WorkerArgs,
 )
 from bridge.ensembles import ensemble_of
-from bridge.judges import JudgeSpec, parse_judge
-from bridge.metrics import parse_metric
 from bridge.registry import modules_of
 from bridge.runs.child import Orders
 from bridge.runs.requests import keepable, kept_lm, repeated
 from bridge.runs.table import Run
 from bridge.scope import Budget, Scope
+from bridge.scorers import HostMetric, Scorer, parse_scorer
+from bridge.settings import CONFIGURABLE
 from bridge.specs.checking import checked, nearest
 from bridge.specs.lms import LMSpec, parse_lm
 from bridge.specs.optimizers import check_available, find_row, split_config
 from bridge.specs.programs import parse_program
 from bridge.specs.runs import EvaluatePlan, OptimizePlan
-from bridge.specs.source_functions import METRIC, CodeSpec, parse_code
+from bridge.specs.source_functions import CodeSpec
 from bridge.turnstile import turnstile
 from protocol.errors import BridgeError, InvalidArgs, NotFound
 
@@ -44,9 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from bridge.engine.runtime import Engine
-    from bridge.metrics import MetricSpec
     from bridge.registry import Registry, Runnable
-    from bridge.settings import AdapterChoice
+    from bridge.settings import AdapterChoice, Limits
     from bridge.specs.modules import HostId
 
 __all__ = ["COMMANDS"]
@@ -231,12 +230,11 @@ def _plan(args: OptimizeArgs, found: Runnable, invocation: Invocation, run_id: s
     )
 
 
-def _metric(given: Any, runnable: Runnable) -> MetricSpec | JudgeSpec | CodeSpec:
-    """The metric, which must score a field that the program has; raise InvalidArgs."""
-    if isinstance(given, dict) and "code" in given:
-        return parse_code(given, METRIC, "metric")
-    judged = isinstance(given, dict) and "lm" in given
-    metric = parse_judge(given) if judged else parse_metric(given)
+def _metric(given: Any, runnable: Runnable) -> Scorer:
+    """The metric; one that looks at one field must find it in the program. Raise InvalidArgs."""
+    metric = parse_scorer(given)
+    if isinstance(metric, HostMetric | CodeSpec):
+        return metric
     outputs = runnable.shape.outputs
     if not runnable.shape.has_output(metric.field):
         close = nearest(metric.field, outputs)
@@ -308,9 +306,17 @@ def _orders(
             "record": str(services.runs.record(scope.tenant, plan.run_id)),
             "budget": budget,
         },
+        limits=_limits(services.limits()),
+        host=services.host() if args.detach else scope.host or services.host(),
         ends=None if plan.seconds is None else scope.started + plan.seconds,
         ends_by="budget" if plan.seconds == scope.budget.seconds else "deadline",
     )
+
+
+def _limits(limits: Limits) -> dict[str, int]:
+    """The bounds that hold in a child as well."""
+    names = [name for name in CONFIGURABLE if name.startswith("sandbox_")]
+    return {name: getattr(limits, name) for name in ["host_call_ms", *names]}
 
 
 def _adapter(choice: AdapterChoice) -> dict[str, Any]:

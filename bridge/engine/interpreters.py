@@ -10,10 +10,11 @@ from dspy.primitives.code_interpreter import CodeExecutionError, CodeInterpreter
 from bridge.engine.conversion import plain
 from bridge.sandbox.repl import Outcome, Repl, SubmittedError
 from bridge.scope import current_scope
+from bridge.turnstile import turnstile
 from protocol.errors import ProgramError, SandboxLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 __all__ = ["SandboxInterpreter"]
 
@@ -29,7 +30,8 @@ class SandboxInterpreter:
         "`del`, no `with open`; methods cannot be passed as values (write a lambda)."
     )
 
-    def __init__(self) -> None:
+    def __init__(self, preamble: Sequence[str] = ()) -> None:
+        self._preamble = list(preamble)
         self.tools: dict[str, Callable[..., Any]] = {}
         self.output_fields: list[dict[str, Any]] | None = None
         self._repl: Repl | None = Repl(current_scope.get().check)
@@ -53,6 +55,8 @@ class SandboxInterpreter:
             raise CodeInterpreterError("the session has been shut down")
         given = {name: plain(value) for name, value in (variables or {}).items()}
         try:
+            while self._preamble:
+                self._repl.run(self._preamble.pop(0), {}, self._answer)
             outcome = self._repl.run(code, given, self._answer)
         except (ProgramError, SandboxLimit) as error:
             raise CodeExecutionError(error.message) from None
@@ -68,6 +72,10 @@ class SandboxInterpreter:
             # Tools take their arguments by name.
             bound = inspect.signature(tool).bind(*args, **named).arguments
             named = {**bound.pop("kwargs", {}), **bound} if "kwargs" in bound else dict(bound)
+        if name == "llm_query_batched":
+            # It waits for threads of its own.
+            with turnstile.outside():
+                return plain(tool(**named))
         return plain(tool(**named))
 
     def _final(self, args: list[Any], named: dict[str, Any]) -> Any:
@@ -79,5 +87,5 @@ class SandboxInterpreter:
 
 def _said(outcome: Outcome) -> Any:
     if outcome.submitted is not None:
-        return FinalOutput(outcome.submitted[0])
-    return outcome.value if outcome.value is not None else (outcome.printed or None)
+        return FinalOutput(plain(outcome.submitted[0]))
+    return plain(outcome.value) if outcome.value is not None else (outcome.printed or None)

@@ -49,10 +49,12 @@ def source_of(runnable: Runnable) -> str:
     """The program as a Python class that holds its modules and its way as data."""
     lines = [f"class {_class_name(runnable)}(dspy.Module):"]
     if isinstance(runnable, ProgramRunnable):
-        lines += ['    """Calls its modules as the steps, or the source, say."""', ""]
+        wiring = runnable.wiring
+        by_data = wiring.steps is not None or wiring.source is not None
+        how = "its steps or source say" if by_data else "the application decides"
+        lines += [f'    """Calls its modules as {how}."""', ""]
         modules = {name: _module(part) for name, part in runnable.parts.items()}
         lines += _assigned("modules", modules)
-        wiring = runnable.wiring
         if wiring.source is not None:
             lines += ["", "    # forward:", *_indented(wiring.source.text)]
         elif wiring.steps is not None:

@@ -7,6 +7,7 @@ call one `batch` or `forward`, which are DSPy's own attributes.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from copy import copy, deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bridge.specs.modules import ModuleSpec
+    from bridge.specs.programs import ProgramSpec, Wiring
 
-__all__ = ["HostModule", "HostProgram", "build"]
+__all__ = ["HostModule", "HostProgram", "build", "part_in_force"]
+
+current_program: ContextVar[HostProgram | None] = ContextVar("current_program", default=None)
+"""The innermost program that is running, as a copy of it may be that an optimizer made."""
 
 
 class HostModule(dspy.Module):  # type: ignore[misc]
@@ -82,9 +87,20 @@ class HostProgram(dspy.Module):  # type: ignore[misc]
 
     def __init__(self, runnable: ProgramRunnable, parts: Mapping[str, dspy.Module]) -> None:
         super().__init__()
-        self._shape = runnable.shape
+        self._spec = runnable.spec
+        self._wiring = runnable.wiring
         self._way = way_of(runnable)
         self.parts = dict(parts)
+
+    @property
+    def spec(self) -> ProgramSpec:
+        """What the program was built from."""
+        return self._spec
+
+    @property
+    def wiring(self) -> Wiring:
+        """Its checked way."""
+        return self._wiring
 
     def __deepcopy__(self, memo: dict[int, Any]) -> HostProgram:
         """Another program over copies of its modules."""
@@ -94,7 +110,7 @@ class HostProgram(dspy.Module):  # type: ignore[misc]
 
     def read(self, inputs: Mapping[str, Any], path: str, scope: Scope) -> dict[str, Any]:  # noqa: ARG002
         """`inputs` checked by name; each module checks the values when they reach it."""
-        wanted = self._shape.inputs
+        wanted = self._wiring.shape.inputs
         faults: list[dict[str, Any]] = [
             {"path": f"{path}.{name}", "message": "is missing"}
             for name, required in wanted.items()
@@ -132,12 +148,34 @@ class HostProgram(dspy.Module):  # type: ignore[misc]
                     },
                 ) from None
 
-        return dspy.Prediction(self._way.run(inputs, call))
+        token = current_program.set(self)
+        try:
+            outputs = self._way.run(inputs, call)
+        finally:
+            current_program.reset(token)
+        return dspy.Prediction(outputs)
+
+
+def part_in_force(runnable: Runnable) -> HostModule | HostProgram | None:
+    """`runnable` as the program that is running on this thread has it, with what that has learned.
+
+    None where no program runs, or the one that does has no such part.
+    """
+    program = current_program.get()
+    waiting: list[Any] = [] if program is None else [*program.parts.values()]
+    kind = HostModule if isinstance(runnable, ModuleRunnable) else HostProgram
+    while waiting:
+        part = waiting.pop(0)
+        if isinstance(part, kind) and str(part.spec.id) == str(runnable.spec.id):
+            found: HostModule | HostProgram = part
+            return found
+        waiting += getattr(part, "parts", {}).values()
+    return None
 
 
 def _is(value: Any, other: Any) -> bool:
     """Whether a module got the program's own input; through the sandbox, a copy of it."""
-    return value is other or (type(value) is type(other) and value == other)
+    return value is other or (type(value) is type(other) and bool(value == other))
 
 
 def _blamed(error: InvalidArgs, module: str, theirs: Mapping[str, str]) -> BridgeError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bridge.engine.scoring import read_score
+from bridge.engine.scoring import NoScoreError, Score, read_score
 from bridge.sandbox.functions import call_function
 from bridge.scope import current_scope
 from protocol.errors import MetricError, ProgramError, SandboxLimit
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Fields = Mapping[str, Any]
 
-__all__ = ["SourceMetric", "SourceReward"]
+__all__ = ["SourceMetric", "source_reward"]
 
 
 class SourceMetric:
@@ -31,24 +31,17 @@ class SourceMetric:
         if self._spec.threshold is None:
             return said
         score = read_score(said)
-        passed = float(score.value >= self._spec.threshold)
-        return {"score": passed, "feedback": score.feedback}
+        return Score(float(score.value >= self._spec.threshold), score.feedback)
 
 
-class SourceReward:
-    """A reward in source. Any thread."""
-
-    def __init__(self, spec: CodeSpec) -> None:
-        self._spec = spec
-
-    def __call__(self, inputs: Fields, prediction: Fields) -> float:
-        """The score; raise MetricError if the source gives none."""
-        said = _called(self._spec, {"inputs": inputs, "prediction": prediction})
-        return read_score(said).value
-
-    def source(self) -> str:
-        """What an LM that missed the reward is shown."""
-        return self._spec.function.text
+def source_reward(spec: CodeSpec, inputs: Fields, prediction: Fields) -> float:
+    """What a reward in source says of one attempt; raise MetricError if it gives no score."""
+    said = _called(spec, {"inputs": inputs, "prediction": prediction})
+    try:
+        score = read_score(said).value
+    except NoScoreError as error:
+        raise MetricError(f"the reward {error}") from error
+    return score if spec.threshold is None else float(score >= spec.threshold)
 
 
 def _called(spec: CodeSpec, values: Mapping[str, Fields]) -> Any:

@@ -1,24 +1,27 @@
 """A program as data: named modules, and the way from inputs to outputs.
 
 The way is a `Steps` value, given as `steps` or made from the chain of modules; or it is source,
-which runs in the sandbox. References are resolved against the registry only when the program is
-created and when it is run, so a module replaced later is the one that runs.
+which runs in the sandbox; or the host goes it itself and calls the modules. References are resolved
+against the registry only when the program is created and when it is run, so a module replaced
+later is the one that runs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from bridge.specs.chain import check_chain
 from bridge.specs.checking import Args, checked
 from bridge.specs.modules import HostId, ModuleSpec, parse_module
+from bridge.specs.signatures import SignatureSpec, parse_signature
 from bridge.specs.source_check import Part, ProgramSource, check_program
 from bridge.specs.steps import ModuleShape, Steps, parse_steps
+from bridge.specs.tools import ToolSpec, parse_tools
 from bridge.specs.version import version_of
-from protocol.errors import InvalidArgs, Unsupported
+from protocol.errors import InvalidArgs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,13 +42,21 @@ class ModuleRef:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProgramSpec:
-    """A program; `given` are the whole module specs that came with it."""
+    """A program; `given` are the whole module specs that came with it.
+
+    With `forward` "host" the host wires the modules; `signature` then says which fields the program
+    has, where its modules' own fields do not tell. With `forward_fn` source does, with `tools`
+    beside the modules and within `limits`.
+    """
 
     id: str | int
     modules: tuple[ModuleRef, ...]
     steps: Steps | None
+    forward: str | None = None
+    signature: SignatureSpec | None = None
     given: tuple[ModuleSpec, ...] = ()
     forward_fn: str | None = None
+    tools: tuple[ToolSpec, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
     version: str = field(default="")
 
@@ -59,8 +70,14 @@ class ProgramSpec:
             wire["steps"] = self.steps.to_wire()
         if self.forward_fn is not None:
             wire["forward_fn"] = self.forward_fn
+            if self.tools:
+                wire["tools"] = [tool.to_wire() for tool in self.tools]
             if self.limits:
                 wire["limits"] = dict(self.limits)
+        if self.forward is not None:
+            wire["forward"] = self.forward
+        if self.signature is not None:
+            wire["signature"] = self.signature.to_wire()
         return wire
 
 
@@ -69,7 +86,7 @@ class Wiring:
     """A program's checked way, the shapes it was checked with, and its own shape.
 
     Attributes:
-        steps: what is done; None where source does it.
+        steps: what is done; None where source or the host does it.
         modules: the shape of each module by its name in the program.
         shape: the program's own.
         source: what runs in the sandbox instead.
@@ -96,8 +113,10 @@ class _ProgramArgs(Args):
     id: HostId
     modules: Annotated[list[Any], Field(min_length=1, max_length=MOST_MODULES)]
     forward_fn: str | None = None
-    forward: str | None = None
+    forward: Literal["host"] | None = None
+    signature: Any = None
     steps: list[Any] | None = None
+    tools: list[Any] | None = None
     limits: SourceLimits | None = None
 
 
@@ -111,24 +130,49 @@ def parse_program(value: Any, path: str = "") -> ProgramSpec:
 
     Raises:
         InvalidArgs: with the path of each fault.
-        Unsupported: for a `forward` on the host.
+        ProgramError: for the source of a tool.
     """
     args = checked(_ProgramArgs, value, path)
     here = f"{path}." if path else ""
     # The seed sends its serialized function, which is empty where it had none.
     source = args.forward_fn if args.forward_fn and args.forward_fn.strip() else None
-    if source is not None and args.steps is not None:
-        raise InvalidArgs.at(f"{here}steps", "a program has one way: steps, or forward_fn")
-    if source is None and args.limits is not None:
-        raise InvalidArgs.at(f"{here}limits", "are those of forward_fn, and there is none")
-    if args.forward is not None:
-        raise Unsupported(f"{here}forward: programs whose forward is the host's are not in yet")
+    ways = {"forward_fn": source, "forward": args.forward, "steps": args.steps}
+    given_ways = [name for name, way in ways.items() if way is not None]
+    if len(given_ways) > 1:
+        raise InvalidArgs.at(
+            f"{here}{given_ways[-1]}", f"a program has one way, and {given_ways[0]} is one"
+        )
+    for name in ("limits", "tools"):
+        if source is None and getattr(args, name):
+            raise InvalidArgs.at(f"{here}{name}", "is for forward_fn, and there is none")
     refs, given = _modules(args.modules, f"{here}modules")
     steps = None if args.steps is None else parse_steps(args.steps, f"{here}steps")
-    limits = {} if args.limits is None else args.limits.model_dump(exclude_none=True)
-    spec = ProgramSpec(args.id, tuple(refs), steps, tuple(given), source, limits)
+    spec = ProgramSpec(
+        args.id,
+        tuple(refs),
+        steps,
+        forward=args.forward,
+        signature=_signature(args, f"{here}signature"),
+        forward_fn=source,
+        tools=_tools(args.tools, refs, f"{here}tools"),
+        limits={} if args.limits is None else args.limits.model_dump(exclude_none=True),
+        given=tuple(given),
+    )
     content = {key: item for key, item in spec.to_wire().items() if key != "id"}
     return replace(spec, version=version_of(content))
+
+
+def _signature(args: _ProgramArgs, path: str) -> SignatureSpec | None:
+    if args.signature is None:
+        return None
+    if args.forward is None:
+        raise InvalidArgs.at(path, "is for a program with forward 'host'; others have their own")
+    return parse_signature(args.signature, path)
+
+
+def _tools(items: list[Any] | None, refs: list[ModuleRef], path: str) -> tuple[ToolSpec, ...]:
+    taken = {ref.name: "a module of the program has it" for ref in refs}
+    return () if not items else parse_tools(items, path, taken)
 
 
 def _modules(items: list[Any], path: str) -> tuple[list[ModuleRef], list[ModuleSpec]]:
@@ -184,10 +228,31 @@ def wire_up(spec: ProgramSpec, shapes: Mapping[str, ModuleShape], path: str = ""
             Part(name, shape.inputs, None if shape.open else shape.outputs)
             for name, shape in shapes.items()
         ]
+        parts += [Part(tool.name, tool.arguments(), None, is_tool=True) for tool in spec.tools]
         source = check_program(spec.forward_fn, parts, f"{path}forward_fn")
         return Wiring(None, shapes, source.shape, source)
+    if spec.forward is not None:
+        return Wiring(None, shapes, _host_shape(spec, shapes))
     if spec.steps is None:
         chain = [(ref.name, shapes[ref.name]) for ref in spec.modules]
         plan = check_chain(chain, f"{path}modules")
         return Wiring(plan.steps, shapes, ModuleShape(plan.inputs, plan.outputs, plan.open))
     return Wiring(spec.steps, shapes, spec.steps.check(None, shapes, f"{path}steps"))
+
+
+def _host_shape(spec: ProgramSpec, shapes: Mapping[str, ModuleShape]) -> ModuleShape:
+    """The fields of a program that the host wires: as it says, else as its modules tell.
+
+    Then its inputs are what no module of it gives another, and its outputs may be any.
+    """
+    if spec.signature is not None:
+        inputs = {item.name: not item.optional for item in spec.signature.inputs}
+        return ModuleShape(inputs, tuple(item.name for item in spec.signature.outputs))
+    made = tuple(dict.fromkeys(name for shape in shapes.values() for name in shape.outputs))
+    inputs = {
+        name: required
+        for shape in shapes.values()
+        for name, required in shape.inputs.items()
+        if name not in made
+    }
+    return ModuleShape(inputs, made, open=True)

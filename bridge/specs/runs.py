@@ -13,10 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from bridge.judges import JudgeSpec
-    from bridge.metrics import MetricSpec
+    from bridge.scorers import Scorer
     from bridge.specs.optimizers import OptimizerRow
-    from bridge.specs.source_functions import CodeSpec
 
 __all__ = ["EvaluatePlan", "OptimizePlan"]
 
@@ -51,7 +49,7 @@ class OptimizePlan:
     compile: Mapping[str, Any]
     runnable: Any
     trainset: tuple[Mapping[str, Any], ...]
-    metric: MetricSpec | JudgeSpec | CodeSpec
+    metric: Scorer
     valset: tuple[Mapping[str, Any], ...] = ()
     seed: int = 0
     max_metric_errors: int = 0
@@ -81,7 +79,7 @@ class EvaluatePlan:
     run_id: str
     runnable: Any
     devset: tuple[Mapping[str, Any], ...]
-    metric: MetricSpec | JudgeSpec | CodeSpec
+    metric: Scorer
     max_concurrency: int = 8
     max_errors: int | None = None
     max_metric_errors: int = 0

@@ -8,7 +8,7 @@ import dspy
 import pytest
 
 from bridge.engine.modules import build_module
-from bridge.specs.modules import MODULE_TYPES, NOT_YET, parse_module
+from bridge.specs.modules import MODULE_TYPES, parse_module
 from tests.daemon.asking import (
     asked,
     chat_reply,
@@ -260,13 +260,6 @@ def test_compared_chains_show_their_reasoning_to_the_last_call(daemon, lm_server
 # What is refused
 
 
-@pytest.mark.parametrize("type_", list(NOT_YET))
-def test_types_that_are_not_in_this_version_are_unsupported(daemon, type_):
-    error = refused(daemon, "create_module", {"id": new_id(), "type": type_, "signature": QA})
-    assert error["code"] == "unsupported"
-    assert NOT_YET[type_] in error["message"]
-
-
 def test_an_unknown_type_is_told_the_nearest(daemon):
     found = faults(daemon, "create_module", {"id": 1, "type": "chain_of_thougt", "signature": QA})
     assert found["type"]["nearest"] == "chain_of_thought"
@@ -326,11 +319,6 @@ def test_an_unknown_type_is_told_the_nearest(daemon):
 )
 def test_what_is_wrong_is_refused_at_creation_with_its_path(daemon, type_, more, path):
     assert path in faults(daemon, "create_module", {"id": new_id(), "type": type_, **more})
-
-
-def test_tools_are_unsupported(daemon):
-    spec = {"id": new_id(), "type": "predict", "signature": QA, "tools": [{"name": "t"}]}
-    assert refused(daemon, "create_module", spec)["code"] == "unsupported"
 
 
 def test_without_an_lm_every_type_that_needs_one_is_not_configured(spawn):
