@@ -49,6 +49,7 @@ class CreateProgramArgs(Args):
         None
     )
     steps: Annotated[Any, Field(description="declarative wiring; the chain when left out")] = None
+    tools: Annotated[Any, Field(description="what forward_fn calls beside the modules")] = None
     limits: Annotated[Any, Field(description="what a run of forward_fn may use, if less")] = None
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from bridge.sandbox.monty import Seat, Turn
     from bridge.specs.source_functions import FunctionSource
+    from protocol.errors import BridgeError
 
 __all__ = ["ToolSource", "call_function", "tool_of"]
 
@@ -97,18 +98,23 @@ def _run(
 
     bounds = sandbox.bounds
     image = sandbox.image(PRELUDE, bounds, check)
-    try:
-        with sandbox.session(bounds, check, image) as session:
+    failure: BridgeError | None = None
+    value: Any = None
+    with sandbox.session(bounds, check, image) as session:
+        try:
             turn = session.start(text, given)
             while not isinstance(turn, Ended):
                 check()
                 # Nothing of ours can be called here, and so nothing can be waited for.
-                name_called = turn.name if isinstance(turn, Called) else "await"
-                turn = session.turn(partial(_refuse, name_called))
-            return turn.value
-    except (FailedError, ExceededError, ValueFaultError) as error:
-        # One line of ours stands above the source.
-        raise answer_of(error, source, name, lambda line: line - 1) from None
+                called = turn.name if isinstance(turn, Called) else "await"
+                turn = session.turn(partial(_refuse, called))
+            value = turn.value
+        except (FailedError, ExceededError, ValueFaultError) as error:
+            # One line of ours stands above the source.
+            failure = answer_of(error, source, name, lambda line: line - 1)
+    if failure is not None:
+        raise failure
+    return value
 
 
 def _refuse(name: str, seat: Seat) -> Turn:

@@ -6,7 +6,10 @@ the text of an exception is cut. What a worker prints is kept, never written any
 
 from __future__ import annotations
 
+import ctypes
+import os
 import re
+import signal
 import sysconfig
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,6 +44,12 @@ CHECKOUT_SECONDS = 30.0
 
 SUSPENSIONS = 4
 """Times the calls that are allowed: names that are looked up and system calls count here, too."""
+
+HEAVY = 100_000
+"""Characters of an exception's text that are worth the milliseconds of giving memory back."""
+
+_trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None)
+"""glibc's; other allocators give memory back by themselves, or never."""
 
 SOURCE_NAME = re.compile(r"<python-input-\d+>|\x00")
 """What a worker calls a piece of source in its tracebacks."""
@@ -172,12 +181,25 @@ class Seat:
         self._bounds = bounds
         self._printed = monty.CollectString(max_bytes=bounds.output)
         self._snapshot: Any = None
+        self._heavy = False
 
     def close(self) -> None:
         """Give the worker back."""
         self._snapshot = None
+        if self._heavy:
+            self._end_worker()
         with suppress(monty.MontyError, RuntimeError):
             self._session.__exit__(None, None, None)
+        if self._heavy and _trim is not None:
+            # What was too large has been dropped by now, but the allocator would keep it for us.
+            _trim(0)
+
+    def _end_worker(self) -> None:
+        """End the process: our end of its pipe keeps room for the largest thing it ever sent."""
+        worker = self._session.worker_pid
+        if worker is not None:
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
 
     @property
     def printed(self) -> str:
@@ -264,6 +286,7 @@ class Seat:
         except monty.MontyCrashedError as error:
             raise _crashed(error) from None
         except monty.MontyError as error:
+            self._heavy = self._heavy or len(str(error)) > HEAVY
             raise _failure(error, self._bounds) from None
 
     def _called(self, snapshot: monty.FunctionSnapshot) -> Called:
@@ -277,6 +300,7 @@ class Seat:
         except ValueFaultError as error:
             if not error.too_large:
                 raise
+            self._heavy = True
             raise ExceededError("value", str(error)) from None
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from bridge.sandbox.prelude import CALL, CALL_LATER, program_prelude
 from bridge.sandbox.sandbox import sandbox
 from bridge.specs.source_check import GIVEN
-from protocol.errors import InvalidArgs, ProgramError
+from protocol.errors import BridgeError, ProgramError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +27,9 @@ __all__ = ["Lanes", "Program"]
 
 MOST_WAITING = 256
 """Calls that a program may have begun and not had an answer to."""
+
+
+UNBOUND_RESULT = "NameError: name 'result' is not defined"
 
 
 class Lanes(Protocol):
@@ -84,19 +87,24 @@ class Program:
         given = {**inputs, GIVEN: dict(inputs)}
         bounds = sandbox.bounds.within(self._asked)
         image = sandbox.image(self._prelude, bounds, check)
+        text = f"{source.text}\n{source.last_line}\n"
+        failure: Exception | None = None
+        value: Any = None
         with sandbox.session(bounds, check, image) as session:
             run = _Run(session, self._parts, call, lanes, check, say)
             try:
-                value = run.to_the_end(f"{source.text}\n{source.last_line}\n", given)
+                value = run.to_the_end(text, given)
             except (FailedError, ExceededError, ValueFaultError) as error:
-                kept = run.failures.get(str(error))
-                if kept is not None:
-                    raise kept from None
-                if source.binds_result and _is_unbound_result(error):
-                    raise ProgramError(
+                if source.binds_result and str(error) == UNBOUND_RESULT:
+                    failure = ProgramError(
                         "forward_fn: ended without binding `result` and without a `return`"
-                    ) from None
-                raise answer_of(error, source.text, "forward_fn") from None
+                    )
+                else:
+                    kept = run.failures.get(str(error))
+                    failure = kept or answer_of(error, source.text, "forward_fn")
+        if failure is not None:
+            # Raised here and not above, so that it holds nothing of what the source had.
+            raise failure
         if not isinstance(value, dict):
             kind = "nothing" if value is None else f"a {type(value).__name__}"
             raise ProgramError(
@@ -172,7 +180,8 @@ class _Run:
         try:
             return None, work()
         except Exception as error:  # noqa: BLE001 - it is the source's now
-            kind = "ValueError" if isinstance(error, InvalidArgs) else "RuntimeError"
+            refused = isinstance(error, BridgeError) and "faults" in error.details
+            kind = "ValueError" if refused else "RuntimeError"
             said = self.say(error)
             self.failures[f"{kind}: {said}"] = error
             return kind, said
@@ -213,7 +222,3 @@ class _UnfitError(Exception):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
-
-
-def _is_unbound_result(error: Exception) -> bool:
-    return str(error) == "NameError: name 'result' is not defined"

@@ -44,8 +44,8 @@ GOLDEN = [
     (
         "self.search(query=question)",
         (
-            "forward_fn:1:1: the source gives nothing back; bind `result`, or `return` a map such as "
-            "{'answer': …}"
+            "forward_fn:1:1: the source gives nothing back; bind `result`, or `return` a map "
+            "such as {'answer': …}"
         ),
     ),
     (
