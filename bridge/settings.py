@@ -68,7 +68,7 @@ class Limits:
     sandbox_cpu_ms: int = 5_000
     """Processor time of one run of given source; waiting for LMs and the host is not counted."""
 
-    sandbox_memory: int = 64 * 1024 * 1024
+    sandbox_memory: int = 32 * 1024 * 1024
     """What one run of given source may hold."""
 
     sandbox_recursion: int = 400

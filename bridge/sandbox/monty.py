@@ -190,8 +190,9 @@ class Seat:
             self._end_worker()
         with suppress(monty.MontyError, RuntimeError):
             self._session.__exit__(None, None, None)
+        del self._session
         if self._heavy and _trim is not None:
-            # What was too large has been dropped by now, but the allocator would keep it for us.
+            # What was too large is dropped by now, but the allocator would keep its room.
             _trim(0)
 
     def _end_worker(self) -> None:
