@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Session", "Workers"]
 
-LOOK_SECONDS = 0.25
+LOOK_SECONDS = 2.0
 """How often who waits for a worker looks whether its request is still wanted."""
 
 PATIENCE_SECONDS = 60.0
