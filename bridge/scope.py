@@ -21,6 +21,8 @@ from protocol.errors import BridgeError, BudgetExceeded, DeadlineExceeded
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from bridge.stream import Stream
+
 __all__ = [
     "Budget",
     "ModuleCall",
@@ -96,7 +98,8 @@ class Scope:
     """One request's limits and counters. Times are `time.monotonic` seconds.
 
     `record` may answer LM calls from an earlier run, and keeps those of this one; `on_lm` hears of
-    each LM call's end, with its error or None.
+    each LM call's end, with its error or None. `stream` takes what a streamed request tells its
+    host meanwhile; None where nobody asked.
     """
 
     request_id: int | str | None = None
@@ -111,6 +114,7 @@ class Scope:
     record: Any = None
     on_lm: Callable[[BaseException | None], None] | None = None
     progress: Callable[[dict[str, Any]], None] = lambda _: None
+    stream: Stream | None = None
     seconds: float | None = None
     deadline: float | None = None
     budget: Budget = field(default_factory=Budget)

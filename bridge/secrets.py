@@ -7,6 +7,7 @@ it covers: a masked frame is still a whole frame in both codecs.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from json.encoder import encode_basestring, encode_basestring_ascii
 
 __all__ = ["SHORTEST_SECRET", "Secrets"]
@@ -32,6 +33,9 @@ class Secrets:
         self._kept: dict[str, tuple[str, ...]] = {}
         self._texts: tuple[str, ...] = ()
         self._bytes: tuple[bytes, ...] = ()
+        self._ordered: tuple[str, ...] = ()
+        self._firsts: frozenset[str] = frozenset()
+        self._longest = 1
 
     def add(self, secret: str, *, for_good: bool = False) -> None:
         """Remember `secret`, in every spelling it could get on its way out.
@@ -56,6 +60,9 @@ class Secrets:
         spellings = {form for forms in everything for form in forms}
         self._texts = tuple(sorted(spellings, key=len, reverse=True))
         self._bytes = tuple(text.encode("utf-8", "surrogatepass") for text in self._texts)
+        self._ordered = tuple(sorted(spellings))
+        self._firsts = frozenset(text[0] for text in spellings)
+        self._longest = len(self._texts[0])
 
     def mask_text(self, text: str) -> str:
         """`text` with each secret as asterisks."""
@@ -63,6 +70,20 @@ class Secrets:
             if secret in text:
                 text = text.replace(secret, "*" * len(secret))
         return text
+
+    def safe(self, text: str) -> int:
+        """How much of `text` can go out before more of it is known: behind that a secret may begin.
+
+        A mask covers what is whole, and a text in pieces is never whole.
+        """
+        ordered, longest = self._ordered, self._longest
+        for at in range(max(0, len(text) - longest + 1), len(text)):
+            if text[at] in self._firsts:
+                tail = text[at:]
+                found = bisect_left(ordered, tail)
+                if found < len(ordered) and ordered[found].startswith(tail):
+                    return at
+        return len(text)
 
     def mask_bytes(self, payload: bytes) -> bytes:
         """`payload` with each secret as asterisks; the length never changes."""

@@ -19,7 +19,7 @@ SOURCES = sorted(
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"protocol", "bridge", "bridge.turnstile"}),
     frozenset({"bridge.specs", "bridge.judges", "bridge.metrics", "bridge.retrieval"}),
-    frozenset({"bridge.scope", "bridge.secrets", "bridge.settings", "bridge.log"}),
+    frozenset({"bridge.scope", "bridge.stream", "bridge.secrets", "bridge.settings", "bridge.log"}),
     frozenset({"bridge.datasets", "bridge.ensembles", "bridge.ledger", "bridge.registry"}),
     frozenset({"bridge.client"}),
     frozenset({"bridge.engine", "bridge.sandbox", "bridge.runs"}),

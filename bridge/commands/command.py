@@ -45,6 +45,7 @@ class Services:
     greet: Callable[[int], dict[str, Any]]
     in_turn: Callable[[Callable[[], Any]], Any]
     worker: bool
+    tells_events: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ class Command:
     """The model in a child process, where it is another."""
     ends_itself: bool = False
     """Whether the command keeps its deadline itself, and answers with what it has by then."""
+    streams: bool = False
+    """Whether the command can tell its result while it comes."""
 
     @property
     def summary(self) -> str:

@@ -62,14 +62,14 @@ class Desk:
         Raises:
             InvalidArgs: a part of the envelope is wrong, with its path.
             NotFound: `parent` names no host call in progress.
-            Unsupported: `stream`, which no command of this version has.
+            Unsupported: `stream`, of a command that has none, or of a host that takes no events.
         """
         if request.parent is not None:
             raise NotFound(
                 f"no host call {request.parent!r} is in progress", kind="call", id=request.parent
             )
         if request.stream:
-            raise Unsupported("stream: replies are not streamed in this version")
+            _check_streamable(request, services)
         scope = Scope(
             request_id=request.id,
             tenant=request.tenant,
@@ -107,6 +107,15 @@ class Desk:
         if invocation.services.worker and command.worker_args is not None:
             model = command.worker_args
         return command.run(checked(model, request.args), invocation)
+
+
+def _check_streamable(request: Request, services: Services) -> None:
+    command = COMMANDS.get(request.command)
+    if command is not None and not command.streams:
+        known = [name for name, each in COMMANDS.items() if each.streams]
+        raise Unsupported(f"stream: {request.command!r} is not streamed; {', '.join(known)} are")
+    if not services.tells_events():
+        raise Unsupported("stream: the host's hello did not accept 'events'")
 
 
 def _limit_time(scope: Scope, request: Request, services: Services) -> None:

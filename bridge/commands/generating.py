@@ -102,7 +102,7 @@ def _spoken(text: str | None, messages: list[Said] | None) -> list[dict[str, str
 
 
 COMMANDS = (
-    Command("generate", GenerateArgs, generate),
+    Command("generate", GenerateArgs, generate, streams=True),
     Command("generate_batch", GenerateBatchArgs, generate_batch),
     Command("count_tokens", CountTokensArgs, count_tokens),
 )

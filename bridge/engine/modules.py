@@ -17,6 +17,7 @@ import dspy
 
 from bridge.engine.conversion import plain, plain_fields
 from bridge.engine.signatures import FieldReader, build_signature, without_markers
+from bridge.engine.streaming.listening import name_predictors
 from bridge.metrics import METRICS, RewardSpec, parse_reward
 from bridge.retrieval import PassageIndex
 from bridge.scope import current_attempt
@@ -34,6 +35,7 @@ def build_module(spec: ModuleSpec) -> dspy.Module:
     """The DSPy module of `spec`, with its learned state in it."""
     module = _BUILDERS[spec.type](spec)
     _teach(module, spec)
+    name_predictors(dict(module.named_predictors()))
     return module
 
 

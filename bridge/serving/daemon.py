@@ -27,6 +27,7 @@ from bridge.serving.loading import Loading
 from bridge.serving.outbox import Outbox
 from bridge.serving.workers import Workers
 from bridge.settings import AdapterChoice, Settings
+from bridge.stream import Stream
 from bridge.turnstile import turnstile
 from protocol import Codec, DaemonSession, Received, Refused, Request
 from protocol.errors import BridgeError, Busy
@@ -101,6 +102,7 @@ class Daemon:
             greet=self._greet,
             in_turn=self._in_turn,
             worker=settings.worker,
+            tells_events=lambda: self._tells_events,
         )
         self._cache_settings: Mapping[str, Any] = {}
 
@@ -203,6 +205,8 @@ class Daemon:
             scope.progress = lambda data: self._send_event(
                 "progress", request.id, data, entry.codec
             )
+            if request.stream:
+                scope.stream = self._stream_of(entry)
             self.inflight.watch(entry, scope)
             result = desk.run(request, Invocation(self._services, scope))
             if isinstance(result, Work):
@@ -214,6 +218,14 @@ class Daemon:
             self._finish(entry, self._boundary.error_of(error, command=request.command))
             return
         self._finish(entry, result)
+
+    def _stream_of(self, entry: Entry) -> Stream:
+        return Stream(
+            lambda name, data: self._send_event(name, entry.request.id, data, entry.codec),
+            self.outbox,
+            self._services.secrets.safe,
+            self.settings.limits.max_frame,
+        )
 
     # Work, on whatever thread runs the job
 
@@ -243,6 +255,7 @@ class Daemon:
         """Answer `entry`, unless it has been answered. Any thread."""
         if not self.inflight.claim(entry):
             return
+        _end_stream(entry)
         try:
             self.ledger.answered(entry.scope.tenant, time.monotonic() - entry.arrived)
             self.outbox.send(self._frame_of(entry, outcome))
@@ -267,6 +280,7 @@ class Daemon:
                 self.outbox.send(frame)
 
     def _refuse(self, entry: Entry, error: BridgeError) -> None:
+        _end_stream(entry)
         self.ledger.answered(entry.scope.tenant, time.monotonic() - entry.arrived)
         self._send_error(entry.request.id, error, entry.codec)
 
@@ -354,6 +368,12 @@ class Daemon:
         self._cache_settings = settings
         if self.loading.ready:
             self.loading.engine().set_cache(settings)
+
+
+def _end_stream(entry: Entry) -> None:
+    """No event of a request comes behind its reply."""
+    if entry.scope.stream is not None:
+        entry.scope.stream.close()
 
 
 def _meta(scope: Scope) -> dict[str, Any]:

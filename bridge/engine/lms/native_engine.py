@@ -7,6 +7,7 @@ and a reply that was too large an error that a repeat will not mend.
 from __future__ import annotations
 
 import json
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,9 @@ from dspy.clients.engines.lm15_engine import LM15Engine
 from bridge.engine.lms.transport import ReplyTooLarge
 
 if TYPE_CHECKING:
-    from dspy.lm15 import ProviderDefinition, Request, Response, RouterConfig
+    from collections.abc import Generator, Iterator
+
+    from dspy.lm15 import ProviderDefinition, Request, Response, RouterConfig, StreamEvent
 
 __all__ = ["NativeEngine", "with_cohere_errors"]
 
@@ -34,8 +37,18 @@ class NativeEngine:
 
     def complete(self, request: Request) -> Response:
         """One response; raise a `dspy.lm15` error."""
-        try:
+        with self._explained():
             return self._engine.complete(request)
+
+    def stream(self, request: Request) -> Generator[StreamEvent, None, None]:
+        """The same in events."""
+        with self._explained(), closing(self._engine.stream(request)) as events:
+            yield from events
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
         except lm15.TransportError as error:
             cause = error.__cause__
             if isinstance(cause, ConnectTimeout):
@@ -45,6 +58,10 @@ class NativeEngine:
             if isinstance(cause, ReplyTooLarge):
                 raise lm15.ProviderError(str(cause)) from error
             raise
+        except lm15.StreamAssemblyError as error:
+            raise lm15.TransportError("the LM's reply ended before it was whole") from error
+        except json.JSONDecodeError as error:
+            raise lm15.ProviderError("the LM's reply has an event that is not JSON") from error
 
 
 def with_cohere_errors(definition: ProviderDefinition) -> ProviderDefinition:

@@ -6,8 +6,9 @@ cache, budget and counting belong to the meter around it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from dspy.clients.capabilities import Capabilities, capabilities
 from dspy.clients.engines.lm15_engine import LM15Engine
@@ -18,6 +19,10 @@ from dspy.lm15 import (
     ProviderDefinition,
     Response,
     RouterConfig,
+    StreamDeltaEvent,
+    StreamEndEvent,
+    StreamStartEvent,
+    TextDelta,
     TextPart,
 )
 from dspy.lm15 import Usage as TokenUsage
@@ -30,19 +35,14 @@ from bridge.scope import current_scope
 from protocol.errors import InvalidArgs, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
-    from dspy.lm15 import Request
+    from dspy.lm15 import Request, StreamEvent
 
+    from bridge.engine.lms.streaming import Engine
     from bridge.specs.lms import LMSpec
 
 __all__ = ["Backend", "backend_for", "messages_of"]
-
-
-class Engine(Protocol):
-    """One attempt at one request."""
-
-    def complete(self, request: Request) -> Response: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,9 @@ class Backend:
     model: str
     priced_as: str | None
     hints: Callable[[], Capabilities]
+
+
+WORD = re.compile(r"\s*\S+|\s+")
 
 
 def backend_for(spec: LMSpec, max_reply: int) -> Backend:
@@ -143,7 +146,10 @@ def _catalogue(model: str) -> Capabilities:
 
 
 class _Embedded:
-    """The LM inside the bridge. `latency` is for tests and benchmarks that need an LM to wait."""
+    """The LM inside the bridge. `latency` is for tests and benchmarks that need an LM to wait.
+
+    It speaks word by word, and takes as long for all of them.
+    """
 
     def __init__(self, model: str, latency: float) -> None:
         self._model, self._latency = model, latency
@@ -151,6 +157,19 @@ class _Embedded:
     def complete(self, request: Request) -> Response:
         if self._latency:
             current_scope.get().sleep(self._latency)
+        return self._answer(request)
+
+    def stream(self, request: Request) -> Generator[StreamEvent, None, None]:
+        response = self._answer(request)
+        words = WORD.findall(response.text or "")
+        yield StreamStartEvent(model=response.model)
+        for word in words:
+            if self._latency:
+                current_scope.get().sleep(self._latency / len(words))
+            yield StreamDeltaEvent(delta=TextDelta(text=word))
+        yield StreamEndEvent(finish_reason=response.finish_reason, usage=response.usage)
+
+    def _answer(self, request: Request) -> Response:
         messages = messages_of(request)
         text = answer(messages, model=self._model)
         asked = sum(len(message["content"]) for message in messages) // 4

@@ -111,6 +111,8 @@ class AbortableTransport(StdlibTransport):  # type: ignore[misc]
                 if time.monotonic() > ends:
                     raise ReadTimeout(f"the reply was not complete after {self._total:g} s")
                 yield chunk
+                # The next wait has only what is left: a stream may stall at its last word.
+                conn.sock.settimeout(self._left(read_timeout))
 
     def _left(self, at_most: float) -> float:
         """Seconds that one wait may take; never zero, which a socket takes for no wait at all."""
