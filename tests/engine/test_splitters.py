@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from itertools import pairwise
 from xml.sax.saxutils import escape
 
 import dspy
@@ -50,7 +51,7 @@ def _add(fields, name, piece):
 
 def cut(text, places):
     edges = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
-    return [text[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [text[start:end] for start, end in pairwise(edges)]
 
 
 places = st.lists(st.integers(0, 10_000), max_size=12)
@@ -63,14 +64,14 @@ MORSELS = {
         *("\x0b", "\x0c", "\x1c", "\x85", "\u2028", "a", "b c", "é", "[[ ## answer ## ]]x "),
     ],
     "json": [
-        *("{", "}", "[", "]", '"', "\\", ":", ",", " ", "\n", "```json\n", "```", "Sure: "),
-        *('"answer"', '"reasoning"', '{"answer": "', '{"answer": [1, {"a": "}"}], ', "12.5", "true"),
-        *("\\n", '\\"', "\\u00e9", "\\ud83d", "\\ude00", "\\ud83d\\ude00", "\\u12", "\\x", "é", "x"),
+        *("{", "}", "[", "]", '"', "\\", ":", ",", " ", "\n", "```json\n", "```", "Sure: ", "true"),
+        *('"answer"', '"reasoning"', '{"answer": "', '{"answer": [1, {"a": "}"}], ', "12.5", "é"),
+        *("\\n", '\\"', "\\u00e9", "\\ud83d", "\\ude00", "\\ud83d\\ude00", "\\u12", "\\x", "x"),
     ],
     "xml": [
-        *("<answer>", "</answer>", "<reasoning>", "</reasoning>", "<b>", "</b>", "<b/>", "<x a='>'>"),
-        *("</x>", "<", ">", "&", "&amp;", "&lt;", "&#233;", "&#xe9;", "&#13;", "&nope;", "&;", ";"),
-        *("<!-- <answer> -->", "<!--", "-->", "<![CDATA[<&]]>", "\n", "\r\n", "\r", " ", "a", "b c"),
+        *("<answer>", "</answer>", "<reasoning>", "</reasoning>", "<b>", "</b>", "<b/>", "\r"),
+        *("<x a='>'>", "</x>", "<", ">", "&", "&amp;", "&lt;", "&#233;", "&#xe9;", "&#13;", ";"),
+        *("<!-- <answer> -->", "<!--", "-->", "<![CDATA[<&]]>", "&nope;", "&;", "\n", "\r\n", " a"),
     ],
     "verbatim": ["", "a", "\n", " ", "é"],
 }
@@ -92,7 +93,7 @@ def test_any_text_is_taken_and_its_cuts_make_no_difference(name, text, at):
 
 
 def same_as_dspy(adapter, make, text):
-    """What was said of each field is the field that DSPy reads; nothing was said of an empty one."""
+    """What was said of each field is what DSPy reads; nothing was said of an empty one."""
     read = adapter.parse(SIGNATURE, text)
     assert said(make, text) == {name: value for name, value in read.items() if value}
 
@@ -151,6 +152,10 @@ def test_a_key_that_comes_again_begins_its_field_anew():
     assert json.loads(text)["answer"] == "two"
 
 
+def cdata(text):
+    return "<![CDATA[" + text.replace("]]>", "]]]]><![CDATA[>") + "]]>"
+
+
 xml_text = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])).filter(
     lambda text: "\ufffe" not in text and "\uffff" not in text
 )
@@ -159,20 +164,15 @@ xml_text = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])
 @given(
     reasoning=xml_text,
     answer=xml_text,
-    written=st.sampled_from(
-        [escape, lambda text: "".join(f"&#{ord(c)};" for c in text), lambda text: cdata(text)]
-    ),
+    written=st.sampled_from([escape, lambda text: "".join(f"&#{ord(c)};" for c in text), cdata]),
 )
 def test_xml_elements_are_heard_as_dspy_reads_them(reasoning, answer, written):
     text = (
         f"Well <!-- <answer>no</answer> --> <x><answer>nor this</answer></x>"
-        f"<reasoning>\n{written(reasoning)}\n</reasoning>\r\n<answer a='>'>{written(answer)}</answer>"
+        f"<reasoning>\n{written(reasoning)}\n</reasoning>\r\n"
+        f"<answer a='>'>{written(answer)}</answer>"
     )
     same_as_dspy(XML, MAKERS["xml"], text)
-
-
-def cdata(text):
-    return "<![CDATA[" + text.replace("]]>", "]]]]><![CDATA[>") + "]]>"
 
 
 def test_nested_xml_is_heard_as_it_is_written():
@@ -183,5 +183,6 @@ def test_nested_xml_is_heard_as_it_is_written():
 
 def test_nothing_is_kept_back_that_could_be_said():
     splitter = ChatText(FIELDS)
-    heard = [list(splitter.feed(piece)) for piece in ("[[ ## answer ## ]]\n", "One", " two\n[", "x")]
+    pieces = ("[[ ## answer ## ]]\n", "One", " two\n[", "x")
+    heard = [list(splitter.feed(piece)) for piece in pieces]
     assert heard == [[], [("answer", "One")], [("answer", " two")], [("answer", "\n[x")]]

@@ -7,9 +7,10 @@ and a reply that was too large an error that a repeat will not mend.
 from __future__ import annotations
 
 import json
+import threading
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dspy import lm15
 from dspy._vendor.lm15.transports._exceptions import ConnectTimeout, ReadTimeout, WriteTimeout
@@ -33,6 +34,7 @@ class NativeEngine:
 
     def __init__(self, config: RouterConfig, timeout_s: float) -> None:
         self._engine = LM15Engine(config)
+        self._engine.router = _Router(config)
         self._timeout_s = timeout_s
 
     def complete(self, request: Request) -> Response:
@@ -62,6 +64,52 @@ class NativeEngine:
             raise lm15.TransportError("the LM's reply ended before it was whole") from error
         except json.JSONDecodeError as error:
             raise lm15.ProviderError("the LM's reply has an event that is not JSON") from error
+
+
+class _AnthropicLM(lm15.AnthropicLM):  # type: ignore[misc]
+    """Anthropic's dialect with the whole usage of a stream.
+
+    A stream tells the prompt's tokens where it begins and, mostly, only the answer's where it ends;
+    DSPy reads the end. One thread reads a stream from its beginning to its end.
+    """
+
+    __slots__ = ()
+
+    def parse_stream_events(self, request: Request, raw_event: Any) -> Iterator[StreamEvent]:
+        """The events of one server-sent event."""
+        for event in super().parse_stream_events(request, raw_event):
+            if event.type == "start":
+                message: Any = json.loads(raw_event.data).get("message")
+                _begun.usage = message.get("usage") if isinstance(message, dict) else None
+            if event.type == "end" and event.usage is not None:
+                yield replace(event, usage=_with_input(event.usage))
+            else:
+                yield event
+
+
+def _with_input(usage: lm15.Usage) -> lm15.Usage:
+    """`usage` with what the stream's beginning told and its end did not."""
+    begun: Any = getattr(_begun, "usage", None)
+    told = {
+        "input_tokens": "input_tokens",
+        "cache_read_tokens": "cache_read_input_tokens",
+        "cache_write_tokens": "cache_creation_input_tokens",
+    }
+    missing = {
+        ours: begun[theirs]
+        for ours, theirs in told.items()
+        if getattr(usage, ours) is None
+        and isinstance(begun, dict)
+        and isinstance(begun.get(theirs), int)
+    }
+    return replace(usage, **missing)
+
+
+_begun = threading.local()
+
+
+class _Router(lm15.LMRouter):  # type: ignore[misc]
+    _adapters: ClassVar = {**lm15.LMRouter._adapters, "anthropic": _AnthropicLM}  # noqa: SLF001
 
 
 def with_cohere_errors(definition: ProviderDefinition) -> ProviderDefinition:
