@@ -76,8 +76,22 @@ class Secrets:
 
         A mask covers what is whole, and a text in pieces is never whole.
         """
-        ordered, longest = self._ordered, self._longest
-        for at in range(max(0, len(text) - longest + 1), len(text)):
+        end = self._beginning(text)
+        while 0 < end < len(text):
+            # What is whole and reaches over the cut stays whole.
+            starts = [
+                text.find(it, max(0, end - len(it) + 1), end + len(it) - 1) for it in self._texts
+            ]
+            over = min((start for start in starts if start >= 0), default=end)
+            if over >= end:
+                break
+            end = over
+        return end
+
+    def _beginning(self, text: str) -> int:
+        """Where the end of `text` begins that is a secret, or the beginning of one."""
+        ordered = self._ordered
+        for at in range(max(0, len(text) - self._longest), len(text)):
             if text[at] in self._firsts:
                 tail = text[at:]
                 found = bisect_left(ordered, tail)

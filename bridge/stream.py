@@ -23,6 +23,9 @@ __all__ = ["Outlet", "Stream", "Utterance"]
 LONGEST_PIECE = 64 * 1024
 """Characters of one `chunk`: what was merged for a slow host goes out in pieces that fit a pipe."""
 
+SHORTEST_PIECE = 1024
+"""Characters that a piece may always have: a secret must fit into it."""
+
 LONGEST_WAIT = 3600.0
 """Seconds before a wait for room looks again; the request's deadline is nearly always sooner."""
 
@@ -63,7 +66,7 @@ class Stream:
         self._outlet = outlet
         self.safe = safe
         # A character takes at most 6 bytes in either codec, and the rest of an event a few hundred.
-        self.longest_piece = max(1, min(LONGEST_PIECE, max_frame // 16))
+        self.longest_piece = max(SHORTEST_PIECE, min(LONGEST_PIECE, max_frame // 16))
         self._lock = threading.Lock()
         self._open = True
         self._calls = itertools.count(1)
@@ -152,6 +155,8 @@ class Utterance:
                 elif self._stream.crowded:
                     break
                 piece = text[sent : min(sent + most, end)]
+                if sent + len(piece) < end:
+                    piece = piece[: self._stream.safe(piece) or most]
                 self._chunk(field, piece)
                 sent += len(piece)
             if sent < len(text):

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["NativeEngine", "with_cohere_errors"]
 
+TOO_LONG = ("SSE line exceeds", "SSE event exceeds")
+"""How DSPy begins to say that one event of a stream is above its bound (64 KiB a line)."""
+
 COHERE_BLOCKED = 498
 """Cohere's own status for an input or output that its safety filter blocked."""
 
@@ -59,6 +62,8 @@ class NativeEngine:
                 raise lm15.TimeoutError(f"no whole reply within {self._timeout_s:g} s") from error
             if isinstance(cause, ReplyTooLarge):
                 raise lm15.ProviderError(str(cause)) from error
+            if str(error).startswith(TOO_LONG):
+                raise lm15.ProviderError(str(error)) from error
             raise
         except lm15.StreamAssemblyError as error:
             raise lm15.TransportError("the LM's reply ended before it was whole") from error
