@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 
@@ -10,8 +11,18 @@ class Hearing:
 
     def __init__(self, port, command, args, **envelope):
         self.events: list[Any] = []
-        self.future = port.send(command, args, stream=True, on_event=self.events.append, **envelope)
+        self._spoken = threading.Event()
+        self.future = port.send(command, args, stream=True, on_event=self._hear, **envelope)
         self.id = self.future.request_id
+
+    def _hear(self, event):
+        self.events.append(event)
+        if event.event == "chunk":
+            self._spoken.set()
+
+    def wait_for_chunk(self, timeout=30):
+        """Until the first piece has come."""
+        assert self._spoken.wait(timeout), self.events
 
     def result(self, timeout=60):
         return self.future.result(timeout)

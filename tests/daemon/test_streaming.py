@@ -71,7 +71,9 @@ def test_pieces_come_as_the_lm_speaks(lm_server, codec):
         model = new_id("speaks")
         hearing = forward_streamed(port, module, QUESTION, lm=lm_at(lm_server, model))
         said = [chunk["text"] for chunk in hearing.chunks() if chunk["field"] == "answer"]
-        assert said == [f"{model}:", " why", " is", " it", " so?"]
+        assert "".join(said) == f"{model}: why is it so?"
+        # A word at a time; an end that could begin a secret comes with the next.
+        assert len(said) == 5
         chunk = hearing.chunks()[0]
         assert chunk == {
             "field": "reasoning",
@@ -88,7 +90,7 @@ def test_a_piece_is_sent_before_the_lm_has_ended(daemon, lm_server):
     model = new_id("half") + "+stall-body"
     args = {"module_id": module, "inputs": QUESTION}
     hearing = Hearing(daemon, "forward", args, lm=lm_at(lm_server, model), deadline_ms=60_000)
-    lm_server.wait_for(lambda: any(hearing.chunks()), 30)
+    hearing.wait_for_chunk()
     assert not hearing.future.done()
     daemon.call("cancel", {"request": hearing.id})
 
