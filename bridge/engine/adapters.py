@@ -48,8 +48,8 @@ class _Heard:
     """Lets who listens to the LM know what it says."""
 
     @staticmethod
-    def splitter(signature: Any) -> Callable[[], Splitter]:
-        """What makes a splitter for an answer with these output fields."""
+    def splitter(signature: Any) -> Splitter:
+        """What takes an answer with these output fields apart."""
         raise NotImplementedError
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -59,7 +59,7 @@ class _Heard:
 
     def format(self, signature: Any, demos: Any, inputs: Any) -> Any:
         """The messages, after which an answer is due."""
-        expect(self.splitter(signature))
+        expect(partial(self.splitter, signature))
         return super().format(signature, demos, inputs)  # type: ignore[misc]
 
     def parse(self, signature: Any, completion: str) -> Any:
@@ -76,9 +76,9 @@ class ChatAdapter(_Heard, _Remembered, dspy.ChatAdapter):  # type: ignore[misc]
     """
 
     @staticmethod
-    def splitter(signature: Any) -> Callable[[], Splitter]:
+    def splitter(signature: Any) -> Splitter:
         """Sections under headers."""
-        return partial(ChatText, tuple(signature.output_fields))
+        return ChatText(signature.output_fields)
 
     def _make_json_adapter_fallback(self) -> Any:
         return _with_json(self)
@@ -111,16 +111,16 @@ class JSONAdapter(_Heard, _Remembered, dspy.JSONAdapter):  # type: ignore[misc]
     """`dspy.JSONAdapter`."""
 
     @staticmethod
-    def splitter(signature: Any) -> Callable[[], Splitter]:
+    def splitter(signature: Any) -> Splitter:
         """The values of an object."""
-        return partial(JsonText, tuple(signature.output_fields))
+        return JsonText(signature.output_fields)
 
 
 class XMLAdapter(_Heard, _Remembered, dspy.XMLAdapter):  # type: ignore[misc]
     """`dspy.XMLAdapter`."""
 
     @staticmethod
-    def splitter(signature: Any) -> Callable[[], Splitter]:
+    def splitter(signature: Any) -> Splitter:
         """Elements; nested ones are told as they are written."""
         fields = signature.output_fields
         nested = [
@@ -128,7 +128,7 @@ class XMLAdapter(_Heard, _Remembered, dspy.XMLAdapter):  # type: ignore[misc]
             for name, field in fields.items()
             if dspy.XMLAdapter._uses_nested_xml(field.annotation)  # noqa: SLF001 - as it reads
         ]
-        return partial(XmlText, tuple(fields), nested)
+        return XmlText(fields, nested)
 
     def _make_json_adapter_fallback(self) -> Any:
         return _with_json(self)
