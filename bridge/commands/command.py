@@ -70,6 +70,8 @@ class Command:
     """The model in a child process, where it is another."""
     ends_itself: bool = False
     """Whether the command keeps its deadline itself, and answers with what it has by then."""
+    open_ended: bool = False
+    """Whether it may take as long as it takes, where the host sets no deadline."""
 
     @property
     def summary(self) -> str:

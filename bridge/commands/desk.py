@@ -122,11 +122,12 @@ def _limit_time(scope: Scope, request: Request, services: Services) -> None:
         if seconds is not None
     ]
     command = COMMANDS.get(request.command)
+    if not asked:
+        if command is not None and command.open_ended:
+            return
+        asked = [services.limits().default_deadline_ms / 1000]
+    seconds = min(asked)
+    scope.deadline = scope.started + seconds
     if command is not None and command.ends_itself:
-        scope.seconds = min(asked, default=None)
-        if scope.seconds is not None:
-            scope.deadline = scope.started + scope.seconds + ENDING_SECONDS
-    else:
-        scope.deadline = scope.started + min(
-            asked, default=services.limits().default_deadline_ms / 1000
-        )
+        scope.seconds = seconds
+        scope.deadline += ENDING_SECONDS

@@ -169,9 +169,9 @@ class Engine:
         """One evaluation's rows and score; see `bridge.engine.evaluation`."""
         return evaluate(self._bench, plan, report)
 
-    def stop_run(self, run_id: str) -> bool:
-        """End a run early, with the best so far; False when no such run is in progress."""
-        run = self._bench.running.get(run_id)
+    def stop_run(self, run_id: str, tenant: str | None = None) -> bool:
+        """End a run early, with what it has; False when no such run is in progress."""
+        run = self._bench.running.get((tenant, run_id))
         if run is None:
             return False
         run.stop()

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bridge.commands import greeting
@@ -200,9 +201,7 @@ class Daemon:
         try:
             scope = desk.scope_of(request, self._services)
             scope.adapter = self._adapter
-            scope.progress = lambda data: self._send_event(
-                "progress", request.id, data, entry.codec
-            )
+            scope.progress = partial(self._tell_progress, entry)
             self.inflight.watch(entry, scope)
             result = desk.run(request, Invocation(self._services, scope))
             if isinstance(result, Work):
@@ -265,6 +264,14 @@ class Daemon:
             frame = self.session.encode_event(name, request_id, data, codec)
             if frame is not None:
                 self.outbox.send(frame)
+
+    def _tell_progress(self, entry: Entry, data: dict[str, Any], *, detached: bool = False) -> None:
+        """Tell how a request goes; a detached run has no request any more. Any thread."""
+        if detached:
+            self._send_event("progress", None, data, entry.codec)
+        elif self.inflight.holds(entry):
+            # Once answered, its id may be another request's.
+            self._send_event("progress", entry.request.id, data, entry.codec)
 
     def _refuse(self, entry: Entry, error: BridgeError) -> None:
         self.ledger.answered(entry.scope.tenant, time.monotonic() - entry.arrived)
