@@ -56,7 +56,7 @@ EVENTS: Mapping[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "progress": (
-        "How an `optimize` or `evaluate` goes. Its id is null for a detached run. The last: `done`.",
+        "How an `optimize` or `evaluate` goes, up to `done`. Its id is null for a detached run.",
         {
             "type": "object",
             "properties": {

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +17,11 @@ import dspy
 from bridge.engine.conversion import plain_fields
 from bridge.engine.failures import explain
 from bridge.engine.judging import callable_metric
+from bridge.engine.parallel import in_parallel
 from bridge.engine.programs import build
 from bridge.engine.running import open_run
 from bridge.engine.scoring import Place, RunMetric
 from bridge.scope import Stopped, Usage, current_scope, current_tally
-from bridge.turnstile import turnstile
 from protocol.errors import BridgeError, Cancelled, Internal, InvalidArgs
 
 if TYPE_CHECKING:
@@ -156,19 +154,8 @@ def evaluate_rows(
     """
     result = Evaluated([{} for _ in examples])
     task = _Rows(run, program, metric, max_errors, result)
-    if max_concurrency == 1 or len(examples) <= 1:
-        for number, example in enumerate(examples):
-            copy_context().run(task.one, number, example)
-        return result
-    with ThreadPoolExecutor(max_concurrency, thread_name_prefix="evaluate") as pool:
-        futures: list[Future[None]] = [
-            pool.submit(copy_context().run, task.one, number, example)
-            for number, example in enumerate(examples)
-        ]
-        with turnstile.outside():
-            wait(futures)
-    for future in futures:
-        future.result()
+    rows = list(enumerate(examples))
+    in_parallel(lambda row: task.one(*row), rows, max_concurrency, "evaluate")
     return result
 
 
