@@ -67,10 +67,7 @@ class Daemon:
         self.outbox = Outbox(writer, loop, secrets.mask_bytes)
         self.inflight = InFlight(loop, self._refuse)
         self.workers = Workers()
-        self.admission = Admission(
-            max_concurrent=settings.limits.max_concurrent,
-            max_queued=settings.limits.max_queued,
-        )
+        self.admission = Admission(lambda: self.settings.limits)
         self.ledger = Ledger(rows=settings.limits.history_rows, text=settings.limits.history_bytes)
         self.loading = Loading(loop, self.ledger, settings)
         self.loading.on_desk = self._open_desk
@@ -85,6 +82,7 @@ class Daemon:
         self._put_off: deque[Received | Refused] = deque()
         self._desk: Desk | None = None
         self._held: deque[Entry] = deque()
+        self._held_bytes = 0
         self._adapter = AdapterChoice()
         self._hello_codec = Codec.JSON
         self._tells_events = True
@@ -156,12 +154,12 @@ class Daemon:
         if isinstance(item, Refused):
             self._send_error(item.id, item.error, item.codec)
         elif isinstance(item.message, Request):
-            self._request(item.message, item.codec)
+            self._request(item.message, item.codec, item.size)
         else:
             # No host call is ever open here, so this answer is a late one.
             self._log.debug("late_answer", call=str(item.message.call)[:100])
 
-    def _request(self, request: Request, codec: Codec) -> None:
+    def _request(self, request: Request, codec: Codec, size: int) -> None:
         quick = GREETING.get(request.command)
         if quick is not None and not self.inflight.has(request.id):
             invocation = Invocation(self._services, Scope(request.id))
@@ -178,7 +176,7 @@ class Daemon:
                 self._tells_events = accepts is None or "events" in accepts
             self.outbox.send(self.session.encode_reply(request.id, result, codec))
             return
-        entry = Entry(request, codec, Scope(request.id))
+        entry = Entry(request, codec, Scope(request.id), size=size)
         try:
             self.inflight.add(entry)
         except BridgeError as error:
@@ -191,10 +189,13 @@ class Daemon:
             self._start(entry, self._desk)
 
     def _hold(self, entry: Entry) -> None:
-        if len(self._held) >= self.settings.limits.max_queued:
+        limits = self.settings.limits
+        too_large = self._held and self._held_bytes + entry.size > limits.max_queued_bytes
+        if too_large or len(self._held) >= limits.max_queued:
             self._finish(entry, Busy("the daemon is still starting; repeat later"))
         else:
             self._held.append(entry)
+            self._held_bytes += entry.size
 
     def _start(self, entry: Entry, desk: Desk) -> None:
         request = entry.request
@@ -205,7 +206,7 @@ class Daemon:
             self.inflight.watch(entry, scope)
             result = desk.run(request, Invocation(self._services, scope))
             if isinstance(result, Work):
-                job = self.admission.admit(scope, lambda: self._work(entry, result))
+                job = self.admission.admit(scope, lambda: self._work(entry, result), entry.size)
                 if job is not None:
                     self._jobs.append(job)
                 return
@@ -274,6 +275,7 @@ class Daemon:
             self._send_event("progress", entry.request.id, data, entry.codec)
 
     def _refuse(self, entry: Entry, error: BridgeError) -> None:
+        self.admission.withdraw(entry.scope)
         self.ledger.answered(entry.scope.tenant, time.monotonic() - entry.arrived)
         self._send_error(entry.request.id, error, entry.codec)
 
@@ -350,8 +352,6 @@ class Daemon:
 
     def _change_limits(self, changed: Mapping[str, int]) -> None:
         self.settings = self.settings.with_limits(**changed)
-        self.admission.max_concurrent = self.settings.limits.max_concurrent
-        self.admission.max_queued = self.settings.limits.max_queued
         self._jobs += self.admission.refill()
 
     def _set_adapter(self, name: str, extraction_lm: Any) -> None:
