@@ -37,7 +37,6 @@ class Services:
     limits: Callable[[], Limits]
     change_limits: Callable[[Mapping[str, int]], None]
     set_log_level: Callable[[str], None]
-    set_adapter: Callable[[str, Any], None]
     set_cache: Callable[[Mapping[str, Any]], None]
     cancel: Callable[[int | str], bool]
     shutdown: Callable[[int], None]

@@ -74,6 +74,7 @@ class Desk:
             request_id=request.id,
             tenant=request.tenant,
             lms=self.registry.lms(request.tenant),
+            adapter=self.registry.adapter(request.tenant),
             started=time.monotonic(),
         )
         if request.budget is not None:

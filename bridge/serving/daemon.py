@@ -27,7 +27,6 @@ from bridge.serving.inflight import Entry, InFlight
 from bridge.serving.loading import Loading
 from bridge.serving.outbox import Outbox
 from bridge.serving.workers import Workers
-from bridge.settings import AdapterChoice, Settings
 from bridge.turnstile import turnstile
 from protocol import Codec, DaemonSession, Received, Refused, Request
 from protocol.errors import BridgeError, Busy
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from bridge.engine.runtime import Engine
     from bridge.log import Log
     from bridge.secrets import Secrets
+    from bridge.settings import Settings
 
     Job = Callable[[], None]
 
@@ -83,7 +83,6 @@ class Daemon:
         self._desk: Desk | None = None
         self._held: deque[Entry] = deque()
         self._held_bytes = 0
-        self._adapter = AdapterChoice()
         self._hello_codec = Codec.JSON
         self._tells_events = True
         self._services = Services(
@@ -92,7 +91,6 @@ class Daemon:
             limits=lambda: self.settings.limits,
             change_limits=self._change_limits,
             set_log_level=log.set_level,
-            set_adapter=self._set_adapter,
             set_cache=self._set_cache,
             cancel=self.inflight.cancel,
             shutdown=self._shutdown,
@@ -201,7 +199,6 @@ class Daemon:
         request = entry.request
         try:
             scope = desk.scope_of(request, self._services)
-            scope.adapter = self._adapter
             scope.progress = partial(self._tell_progress, entry)
             self.inflight.watch(entry, scope)
             result = desk.run(request, Invocation(self._services, scope))
@@ -353,9 +350,6 @@ class Daemon:
     def _change_limits(self, changed: Mapping[str, int]) -> None:
         self.settings = self.settings.with_limits(**changed)
         self._jobs += self.admission.refill()
-
-    def _set_adapter(self, name: str, extraction_lm: Any) -> None:
-        self._adapter = AdapterChoice(name, extraction_lm)
 
     def _set_cache(self, settings: Mapping[str, Any]) -> None:
         self._cache_settings = settings
