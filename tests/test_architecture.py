@@ -19,6 +19,7 @@ SOURCES = sorted(
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"protocol", "bridge", "bridge.turnstile"}),
     frozenset({"bridge.specs", "bridge.judges", "bridge.metrics", "bridge.retrieval"}),
+    frozenset({"bridge.embedded"}),
     frozenset({"bridge.scope", "bridge.secrets", "bridge.settings", "bridge.log"}),
     frozenset({"bridge.datasets", "bridge.ensembles", "bridge.ledger", "bridge.registry"}),
     frozenset({"bridge.client"}),
