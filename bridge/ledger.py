@@ -95,8 +95,7 @@ class Ledger:
                 self._text > self._max_text and len(self._rows) > 1
             ):
                 self._text -= self._rows.popleft()[1]
-        if scope.keep_rows:
-            scope.rows.append(row)
+        scope.keep(row)
 
     def add_run(self, scope: Scope, program_id: str, model: str, used: Usage) -> None:
         """Count what a run's process has used of an LM since it was last counted."""

@@ -66,6 +66,8 @@ def orders_of(
             "record": str(services.runs.record(scope.tenant, plan.run_id)),
             "budget": budget,
         },
+        limits={"host_call_ms": services.limits().host_call_ms},
+        host=services.host() if args.detach else scope.host or services.host(),
         ends=None if plan.seconds is None else scope.started + plan.seconds,
         ends_by="budget" if plan.seconds == scope.budget.seconds else "deadline",
     )

@@ -23,11 +23,10 @@ from bridge.commands.optimizing_models import (
     WorkerArgs,
 )
 from bridge.ensembles import ensemble_of
-from bridge.judges import JudgeSpec, parse_judge
-from bridge.metrics import parse_metric
 from bridge.runs.requests import keepable, kept_lm, repeated
 from bridge.runs.table import Run
 from bridge.scope import Budget
+from bridge.scorers import HostMetric, Scorer, parse_scorer
 from bridge.specs.checking import checked, nearest
 from bridge.specs.lms import LMSpec, parse_lm
 from bridge.specs.optimizers import check_available, find_row, split_config
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bridge.engine.runtime import Engine
-    from bridge.metrics import MetricSpec
     from bridge.registry import Runnable
     from bridge.specs.modules import HostId
 
@@ -233,10 +231,11 @@ def _plan(args: OptimizeArgs, found: Runnable, invocation: Invocation, run_id: s
     )
 
 
-def _metric(given: Any, runnable: Runnable) -> MetricSpec | JudgeSpec:
-    """The metric, which must score a field that the program has; raise InvalidArgs."""
-    judged = isinstance(given, dict) and "lm" in given
-    metric = parse_judge(given) if judged else parse_metric(given)
+def _metric(given: Any, runnable: Runnable) -> Scorer:
+    """The metric; one that looks at one field must find it in the program. Raise InvalidArgs."""
+    metric = parse_scorer(given)
+    if isinstance(metric, HostMetric):
+        return metric
     outputs = runnable.shape.outputs
     if metric.field not in outputs:
         close = nearest(metric.field, outputs)

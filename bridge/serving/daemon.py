@@ -4,6 +4,7 @@ The way of a request: `receive` → `Session.receive_data` → `take` → `_requ
 envelope and arguments checked, the command's function called) → `Admission` → `_work` (with DSPy)
 → `_finish`. All up to `_start` happens in one turn after another, whichever thread has it; so
 whatever changes the registry takes effect in order of arrival, before any later request starts.
+A request with a `parent` is part of that host call's work: it needs no place of its own.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from bridge.scope import Scope, current_scope
 from bridge.serving.admission import Admission
 from bridge.serving.answering import Boundary
 from bridge.serving.health import greeting_of, health_of, resident_bytes
+from bridge.serving.hostcalls import HostCalls
 from bridge.serving.inflight import Entry, InFlight
 from bridge.serving.loading import Loading
+from bridge.serving.nesting import Nested
 from bridge.serving.outbox import Outbox
 from bridge.serving.workers import Workers
 from bridge.turnstile import turnstile
@@ -67,6 +70,10 @@ class Daemon:
         self.outbox = Outbox(writer, loop, secrets.mask_bytes)
         self.inflight = InFlight(loop, self._refuse)
         self.workers = Workers()
+        self.calls = HostCalls(
+            self.session, self.outbox.send, lambda: self.settings.limits.host_call_ms / 1000
+        )
+        self.nested = Nested(self._finish, lambda: self.settings.limits.max_nested)
         self.admission = Admission(lambda: self.settings.limits)
         self.ledger = Ledger(rows=settings.limits.history_rows, text=settings.limits.history_bytes)
         self.loading = Loading(loop, self.ledger, settings)
@@ -97,6 +104,7 @@ class Daemon:
             health=self._health,
             greet=self._greet,
             in_turn=self._in_turn,
+            host=lambda: self.calls.link(None, self._hello_codec),
             worker=settings.worker,
         )
         self._cache_settings: Mapping[str, Any] = {}
@@ -150,11 +158,12 @@ class Daemon:
 
     def _take_one(self, item: Received | Refused) -> None:
         if isinstance(item, Refused):
+            if item.call is not None:
+                self.calls.broken(item.call, item.error)
             self._send_error(item.id, item.error, item.codec)
         elif isinstance(item.message, Request):
             self._request(item.message, item.codec, item.size)
-        else:
-            # No host call is ever open here, so this answer is a late one.
+        elif not self.calls.answered(item.message):
             self._log.debug("late_answer", call=str(item.message.call)[:100])
 
     def _request(self, request: Request, codec: Codec, size: int) -> None:
@@ -172,6 +181,7 @@ class Daemon:
                 self._hello_codec = codec
                 accepts = request.args.get("accepts")
                 self._tells_events = accepts is None or "events" in accepts
+                self.calls.accepted = accepts is None or "calls" in accepts
             self.outbox.send(self.session.encode_reply(request.id, result, codec))
             return
         entry = Entry(request, codec, Scope(request.id), size=size)
@@ -198,11 +208,22 @@ class Daemon:
     def _start(self, entry: Entry, desk: Desk) -> None:
         request = entry.request
         try:
-            scope = desk.scope_of(request, self._services)
+            call = None if request.parent is None else self.calls.find(request.parent)
+            if call is not None and call.asker is not None and desk.runs_within(request):
+                self.nested.pass_on(entry, call, call.asker, self.inflight.watch)
+                return
+            scope = desk.scope_of(request, self._services, None if call is None else call.scope)
+            scope.host = self.calls.link(request.id, entry.codec)
             scope.progress = partial(self._tell_progress, entry)
             self.inflight.watch(entry, scope)
-            result = desk.run(request, Invocation(self._services, scope))
+            hear = None if call is None else call.hear
+            result = desk.run(request, Invocation(self._services, scope, hear))
             if isinstance(result, Work):
+                if call is not None and call.context is not None:
+                    self._jobs.append(
+                        self.nested.within(entry, call, lambda: self._work(entry, result))
+                    )
+                    return
                 job = self.admission.admit(scope, lambda: self._work(entry, result), entry.size)
                 if job is not None:
                     self._jobs.append(job)
@@ -345,6 +366,7 @@ class Daemon:
             "modules": len(registry.modules()) if registry else 0,
             "programs": len(registry.programs()) if registry else 0,
             "pending_output": self.outbox.pending,
+            "host_calls": len(self.calls),
         }
 
     def _change_limits(self, changed: Mapping[str, int]) -> None:
