@@ -29,11 +29,20 @@ class Limits:
     max_queued: int = 4_096
     """Requests that wait for a place. Beyond it the answer is `busy`: queues only hide overload."""
 
+    max_queued_bytes: int = 128 * 1024 * 1024
+    """And what they may be together, as they came: in memory they are several times as much."""
+
     max_batch_concurrency: int = 64
     """Rows of one `batch` that run at once, so that one batch is not the whole daemon."""
 
     default_deadline_ms: int = 600_000
     """For requests that name no deadline: every wait has an end."""
+
+    host_call_ms: int = 120_000
+    """How long the host may take for one call: a host that forgot one holds nothing for ever."""
+
+    max_nested: int = 4_096
+    """Requests within host calls that run at once: they wait for no place, so this is the bound."""
 
     drain_ms: int = 30_000
     """After end of input, how long requests in flight may take to finish."""
@@ -58,7 +67,14 @@ class Limits:
 
 
 CONFIGURABLE = frozenset(
-    {"max_concurrent", "max_queued", "max_batch_concurrency", "default_deadline_ms", "drain_ms"}
+    {
+        "max_concurrent",
+        "max_queued",
+        "max_batch_concurrency",
+        "default_deadline_ms",
+        "host_call_ms",
+        "drain_ms",
+    }
 )
 """Bounds that `configure` may change; the others size buffers that exist already."""
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bridge.engine.runtime import Engine
+    from bridge.hostlink import HostLink
     from bridge.ledger import Ledger
     from bridge.registry import Registry
     from bridge.runs.table import Runs
@@ -37,23 +38,27 @@ class Services:
     limits: Callable[[], Limits]
     change_limits: Callable[[Mapping[str, int]], None]
     set_log_level: Callable[[str], None]
-    set_adapter: Callable[[str, Any], None]
     set_cache: Callable[[Mapping[str, Any]], None]
     cancel: Callable[[int | str], bool]
     shutdown: Callable[[int], None]
     health: Callable[[], dict[str, Any]]
     greet: Callable[[int], dict[str, Any]]
     in_turn: Callable[[Callable[[], Any]], Any]
+    host: Callable[[], HostLink]
     worker: bool
     tells_events: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One request as a command sees it."""
+    """One request as a command sees it.
+
+    `hear` takes pieces of an LM's answer, in a request that the host sends while it is the LM.
+    """
 
     services: Services
     scope: Scope
+    hear: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,10 @@ class Command:
     """The model in a child process, where it is another."""
     ends_itself: bool = False
     """Whether the command keeps its deadline itself, and answers with what it has by then."""
+    open_ended: bool = False
+    """Whether it may take as long as it takes, where the host sets no deadline."""
+    within: bool = False
+    """Whether it works where the host call comes from that is its `parent`, be that a child."""
     streams: bool = False
     """Whether the command can tell its result while it comes."""
 

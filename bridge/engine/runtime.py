@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextvars import copy_context
+from concurrent.futures import Future
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -26,7 +26,8 @@ from bridge.engine.lms.lm import BridgeLM
 from bridge.engine.lms.meter import Meter
 from bridge.engine.lms.providers import backend_for
 from bridge.engine.optimizing import optimize
-from bridge.engine.programs import HostModule, HostProgram, build
+from bridge.engine.parallel import in_parallel
+from bridge.engine.programs import HostModule, HostProgram, build, part_in_force
 from bridge.engine.streaming.listening import expecting_text, settle
 from bridge.engine.tokens import count_tokens
 from bridge.scope import Scope, Stopped, Usage, current_scope, current_tally
@@ -82,11 +83,11 @@ class Engine:
         self, runnable: Runnable, inputs: Mapping[str, Any], options: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Output fields by name. Raises InvalidArgs, DSPy's errors, or Stopped."""
-        module = self.built(runnable)
+        module = self._in_force(runnable)
         scope = current_scope.get()
         read = module.read(inputs, "inputs", scope)
         scope.options = options
-        with self._context(scope):
+        with self._context_here(scope):
             return plain_fields(module.run(read))
 
     def batch(
@@ -104,8 +105,8 @@ class Engine:
         """
         scope = current_scope.get()
         scope.options = options
-        with self._context(scope):
-            results = _in_parallel(
+        with self._context_here(scope):
+            results = _rows(
                 lambda row: self._row(runnable, *row),
                 list(enumerate(rows)),
                 max_concurrency,
@@ -117,12 +118,22 @@ class Engine:
         return {"rows": results, "total": len(results), "errors": errors}
 
     def _row(self, runnable: Runnable, index: int, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        module = self.built(runnable)
+        module = self._in_force(runnable)
         path = f"inputs[{index}]"
-        read = module.read(inputs, path, current_scope.get())
+        scope = current_scope.get()
+        read = module.read(inputs, path, scope)
         # A trace of its own: DSPy's modules look back at the last entries of it.
-        with dspy.context(trace=[]):
-            return plain_fields(module.run(read, path))
+        trace: list[Any] = []
+        with dspy.context(trace=trace):
+            outputs = plain_fields(module.run(read, path))
+        if scope.parent is not None:
+            dspy.settings.trace.extend(trace)
+        return outputs
+
+    def _in_force(self, runnable: Runnable) -> HostModule | HostProgram:
+        """The module of `runnable`: of the program that asks the host, when that is who asks."""
+        found = None if current_scope.get().parent is None else part_in_force(runnable)
+        return self.built(runnable) if found is None else found
 
     def built(self, runnable: Runnable) -> HostModule | HostProgram:
         """The DSPy module of `runnable`, built once a version."""
@@ -170,9 +181,9 @@ class Engine:
         """One evaluation's rows and score; see `bridge.engine.evaluation`."""
         return evaluate(self._bench, plan, report)
 
-    def stop_run(self, run_id: str) -> bool:
-        """End a run early, with the best so far; False when no such run is in progress."""
-        run = self._bench.running.get(run_id)
+    def stop_run(self, run_id: str, tenant: str | None = None) -> bool:
+        """End a run early, with what it has; False when no such run is in progress."""
+        run = self._bench.running.get((tenant, run_id))
         if run is None:
             return False
         run.stop()
@@ -207,7 +218,7 @@ class Engine:
         self, lm: LMSpec | str | None, prompts: Sequence[str], options: Any, max_concurrency: int
     ) -> dict[str, Any]:
         """``{texts, rows: [{index, text, error}]}``; a failed row's text is null."""
-        results = _in_parallel(
+        results = _rows(
             lambda prompt: self.generate(lm, [{"role": "user", "content": prompt}], options),
             prompts,
             max_concurrency,
@@ -242,6 +253,14 @@ class Engine:
             warn_on_type_mismatch=False,
             callbacks=[],
         )
+
+    def _context_here(self, scope: Scope) -> Any:
+        """The same; a request within a host call has the asking thread's, trace and all."""
+        if scope.parent is None:
+            return self._context(scope)
+        if scope.lm is scope.parent.lm:
+            return nullcontext()
+        return dspy.context(lm=self._lm(scope, None))
 
     def _lm(self, scope: Scope, ref: LMSpec | str | None, *, optional: bool = False) -> Any:
         """The LM in force: the request's own, else `ref`, else the default."""
@@ -302,7 +321,7 @@ def _request(spec: LMSpec, messages: Sequence[Mapping[str, str]], options: Any) 
         raise InvalidArgs.at("messages", str(error)) from None
 
 
-def _in_parallel(
+def _rows(
     work: Callable[[Any], dict[str, Any]],
     items: Sequence[Any],
     max_concurrency: int,
@@ -319,8 +338,7 @@ def _in_parallel(
         if max_errors is not None and failed > max_errors:
             return {"outputs": None, "error": _not_begun(max_errors)}
         try:
-            with turnstile.inside():
-                return {"outputs": work(item), "error": None}
+            return {"outputs": work(item), "error": None}
         except Stopped:
             raise
         except Exception as error:  # noqa: BLE001 - a row's failure is the row's answer
@@ -329,15 +347,7 @@ def _in_parallel(
             found = explain(error) or Internal(f"{type(error).__name__} in this row")
             return {"outputs": None, "error": found.to_wire()}
 
-    if max_concurrency == 1 or len(items) <= 1:
-        return [one(item) for item in items]
-    with ThreadPoolExecutor(max_concurrency, thread_name_prefix="batch") as pool:
-        futures: list[Future[dict[str, Any]]] = [
-            pool.submit(copy_context().run, one, item) for item in items
-        ]
-        with turnstile.outside():
-            wait(futures)
-    return [future.result() for future in futures]
+    return in_parallel(one, items, max_concurrency, "batch")
 
 
 def _not_begun(max_errors: int) -> dict[str, Any]:

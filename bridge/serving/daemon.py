@@ -4,6 +4,7 @@ The way of a request: `receive` → `Session.receive_data` → `take` → `_requ
 envelope and arguments checked, the command's function called) → `Admission` → `_work` (with DSPy)
 → `_finish`. All up to `_start` happens in one turn after another, whichever thread has it; so
 whatever changes the registry takes effect in order of arrival, before any later request starts.
+A request with a `parent` is part of that host call's work: it needs no place of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import threading
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bridge.commands import greeting
@@ -22,11 +24,12 @@ from bridge.scope import Scope, current_scope
 from bridge.serving.admission import Admission
 from bridge.serving.answering import Boundary
 from bridge.serving.health import greeting_of, health_of, resident_bytes
+from bridge.serving.hostcalls import HostCalls
 from bridge.serving.inflight import Entry, InFlight
 from bridge.serving.loading import Loading
+from bridge.serving.nesting import Nested
 from bridge.serving.outbox import Outbox
 from bridge.serving.workers import Workers
-from bridge.settings import AdapterChoice, Settings
 from bridge.stream import Stream
 from bridge.turnstile import turnstile
 from protocol import Codec, DaemonSession, Received, Refused, Request
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from bridge.engine.runtime import Engine
     from bridge.log import Log
     from bridge.secrets import Secrets
+    from bridge.settings import Settings
 
     Job = Callable[[], None]
 
@@ -67,10 +71,11 @@ class Daemon:
         self.outbox = Outbox(writer, loop, secrets.mask_bytes)
         self.inflight = InFlight(loop, self._refuse)
         self.workers = Workers()
-        self.admission = Admission(
-            max_concurrent=settings.limits.max_concurrent,
-            max_queued=settings.limits.max_queued,
+        self.calls = HostCalls(
+            self.session, self.outbox.send, lambda: self.settings.limits.host_call_ms / 1000
         )
+        self.nested = Nested(self._finish, lambda: self.settings.limits.max_nested)
+        self.admission = Admission(lambda: self.settings.limits)
         self.ledger = Ledger(rows=settings.limits.history_rows, text=settings.limits.history_bytes)
         self.loading = Loading(loop, self.ledger, settings)
         self.loading.on_desk = self._open_desk
@@ -85,7 +90,7 @@ class Daemon:
         self._put_off: deque[Received | Refused] = deque()
         self._desk: Desk | None = None
         self._held: deque[Entry] = deque()
-        self._adapter = AdapterChoice()
+        self._held_bytes = 0
         self._hello_codec = Codec.JSON
         self._tells_events = True
         self._services = Services(
@@ -94,13 +99,13 @@ class Daemon:
             limits=lambda: self.settings.limits,
             change_limits=self._change_limits,
             set_log_level=log.set_level,
-            set_adapter=self._set_adapter,
             set_cache=self._set_cache,
             cancel=self.inflight.cancel,
             shutdown=self._shutdown,
             health=self._health,
             greet=self._greet,
             in_turn=self._in_turn,
+            host=lambda: self.calls.link(None, self._hello_codec),
             worker=settings.worker,
             tells_events=lambda: self._tells_events,
         )
@@ -155,14 +160,15 @@ class Daemon:
 
     def _take_one(self, item: Received | Refused) -> None:
         if isinstance(item, Refused):
+            if item.call is not None:
+                self.calls.broken(item.call, item.error)
             self._send_error(item.id, item.error, item.codec)
         elif isinstance(item.message, Request):
-            self._request(item.message, item.codec)
-        else:
-            # No host call is ever open here, so this answer is a late one.
+            self._request(item.message, item.codec, item.size)
+        elif not self.calls.answered(item.message):
             self._log.debug("late_answer", call=str(item.message.call)[:100])
 
-    def _request(self, request: Request, codec: Codec) -> None:
+    def _request(self, request: Request, codec: Codec, size: int) -> None:
         quick = GREETING.get(request.command)
         if quick is not None and not self.inflight.has(request.id):
             invocation = Invocation(self._services, Scope(request.id))
@@ -177,9 +183,10 @@ class Daemon:
                 self._hello_codec = codec
                 accepts = request.args.get("accepts")
                 self._tells_events = accepts is None or "events" in accepts
+                self.calls.accepted = accepts is None or "calls" in accepts
             self.outbox.send(self.session.encode_reply(request.id, result, codec))
             return
-        entry = Entry(request, codec, Scope(request.id))
+        entry = Entry(request, codec, Scope(request.id), size=size)
         try:
             self.inflight.add(entry)
         except BridgeError as error:
@@ -192,25 +199,36 @@ class Daemon:
             self._start(entry, self._desk)
 
     def _hold(self, entry: Entry) -> None:
-        if len(self._held) >= self.settings.limits.max_queued:
+        limits = self.settings.limits
+        too_large = self._held and self._held_bytes + entry.size > limits.max_queued_bytes
+        if too_large or len(self._held) >= limits.max_queued:
             self._finish(entry, Busy("the daemon is still starting; repeat later"))
         else:
             self._held.append(entry)
+            self._held_bytes += entry.size
 
     def _start(self, entry: Entry, desk: Desk) -> None:
         request = entry.request
         try:
-            scope = desk.scope_of(request, self._services)
-            scope.adapter = self._adapter
-            scope.progress = lambda data: self._send_event(
-                "progress", request.id, data, entry.codec
-            )
+            call = None if request.parent is None else self.calls.find(request.parent)
+            if call is not None and call.asker is not None and desk.runs_within(request):
+                self.nested.pass_on(entry, call, call.asker, self.inflight.watch)
+                return
+            scope = desk.scope_of(request, self._services, None if call is None else call.scope)
+            scope.host = self.calls.link(request.id, entry.codec)
+            scope.progress = partial(self._tell_progress, entry)
             if request.stream:
                 scope.stream = self._stream_of(entry)
             self.inflight.watch(entry, scope)
-            result = desk.run(request, Invocation(self._services, scope))
+            hear = None if call is None else call.hear
+            result = desk.run(request, Invocation(self._services, scope, hear))
             if isinstance(result, Work):
-                job = self.admission.admit(scope, lambda: self._work(entry, result))
+                if call is not None and call.context is not None:
+                    self._jobs.append(
+                        self.nested.within(entry, call, lambda: self._work(entry, result))
+                    )
+                    return
+                job = self.admission.admit(scope, lambda: self._work(entry, result), entry.size)
                 if job is not None:
                     self._jobs.append(job)
                 return
@@ -279,7 +297,16 @@ class Daemon:
             if frame is not None:
                 self.outbox.send(frame)
 
+    def _tell_progress(self, entry: Entry, data: dict[str, Any], *, detached: bool = False) -> None:
+        """Tell how a request goes; a detached run has no request any more. Any thread."""
+        if detached:
+            self._send_event("progress", None, data, entry.codec)
+        elif self.inflight.holds(entry):
+            # Once answered, its id may be another request's.
+            self._send_event("progress", entry.request.id, data, entry.codec)
+
     def _refuse(self, entry: Entry, error: BridgeError) -> None:
+        self.admission.withdraw(entry.scope)
         _end_stream(entry)
         self.ledger.answered(entry.scope.tenant, time.monotonic() - entry.arrived)
         self._send_error(entry.request.id, error, entry.codec)
@@ -353,16 +380,12 @@ class Daemon:
             "modules": len(registry.modules()) if registry else 0,
             "programs": len(registry.programs()) if registry else 0,
             "pending_output": self.outbox.pending,
+            "host_calls": len(self.calls),
         }
 
     def _change_limits(self, changed: Mapping[str, int]) -> None:
         self.settings = self.settings.with_limits(**changed)
-        self.admission.max_concurrent = self.settings.limits.max_concurrent
-        self.admission.max_queued = self.settings.limits.max_queued
         self._jobs += self.admission.refill()
-
-    def _set_adapter(self, name: str, extraction_lm: Any) -> None:
-        self._adapter = AdapterChoice(name, extraction_lm)
 
     def _set_cache(self, settings: Mapping[str, Any]) -> None:
         self._cache_settings = settings

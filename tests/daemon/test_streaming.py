@@ -11,6 +11,7 @@ import pytest
 from bridge.client import Port, RequestFailed
 from protocol import Codec
 from tests.daemon.asking import chat_reply, create, forward, lm_at, new_id, program, refused
+from tests.daemon.hosting import Host
 from tests.daemon.streaming import Hearing, forward_streamed, texts
 
 QUESTION = {"question": "why is it so?"}
@@ -163,6 +164,33 @@ def test_generate_streams_its_text(daemon, lm_server):
     assert result["text"] == "  as it  is,\n\nspace and all\n"
     assert hearing.calls() == {1: {"text": result["text"]}}
     assert {chunk["module_id"] for chunk in hearing.chunks()} == {None}
+
+
+PIECES = ["[[ ## ans", "wer ## ]]\nto ", "be", " it"]
+WHOLE = "".join(PIECES)
+
+
+@pytest.mark.parametrize("repeated", [WHOLE, None, WHOLE + " is", "[[ ## answer ## ]]\nother"])
+def test_a_host_that_is_the_lm_is_heard_as_it_speaks(spawn, repeated):
+    port = spawn()
+    port.call("hello", {"protocol": [2]})
+    host = Host(port)
+
+    def speak(call):
+        assert call.args["stream"] is True
+        for piece in PIECES:
+            port.call("lm_chunk", {"text": piece}, parent=call.call)
+        return {"text": repeated, "usage": {"input_tokens": 5, "output_tokens": 7}}
+
+    lm = host.lm("spoken", speak)
+    module = create(port, "predict", "question -> answer")
+    hearing = forward_streamed(port, module, QUESTION, lm=lm)
+    (answer,) = texts(hearing.result()).values()
+    assert answer == (repeated or WHOLE).partition("\n")[2]
+    assert hearing.calls() == {1: {"answer": answer}}
+    assert len(hearing.chunks()) > 1
+    (used,) = hearing.result()["_meta"]["usage"].values()
+    assert (used["input_tokens"], used["output_tokens"]) == (5, 7)
 
 
 # Programs

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from dspy import lm15
 
+from bridge.engine.lms.streaming import spoken
 from bridge.engine.lms.transport import ReplyTooLarge
 from bridge.scope import current_scope
 from bridge.turnstile import turnstile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator, Iterator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterator
     from concurrent.futures import Future
 
     from dspy.lm15 import Request, Response, StreamEvent
@@ -66,8 +67,11 @@ class LiteLLMEngine:
         with _explained(), _breaking_off(future), turnstile.outside():
             return future.result()
 
-    def stream(self, request: Request) -> Generator[StreamEvent, None, None]:
-        """The same in events."""
+    def speak(self, request: Request, say: Callable[[str], None]) -> Response:
+        """The same, told as it comes."""
+        return spoken(self._events(request), request, say)
+
+    def _events(self, request: Request) -> Generator[StreamEvent, None, None]:
         current_scope.get().check()
         # Bounded by `max_reply`, as the whole reply is; and whoever takes from it never waits for
         # the host.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,10 +16,11 @@ from dspy import lm15
 from dspy._vendor.lm15.transports._exceptions import ConnectTimeout, ReadTimeout, WriteTimeout
 from dspy.clients.engines.lm15_engine import LM15Engine
 
+from bridge.engine.lms.streaming import spoken
 from bridge.engine.lms.transport import ReplyTooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Iterator
 
     from dspy.lm15 import ProviderDefinition, Request, Response, RouterConfig, StreamEvent
 
@@ -45,10 +46,10 @@ class NativeEngine:
         with self._explained():
             return self._engine.complete(request)
 
-    def stream(self, request: Request) -> Generator[StreamEvent, None, None]:
-        """The same in events."""
-        with self._explained(), closing(self._engine.stream(request)) as events:
-            yield from events
+    def speak(self, request: Request, say: Callable[[str], None]) -> Response:
+        """The same, told as it comes."""
+        with self._explained():
+            return spoken(self._engine.stream(request), request, say)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -19,30 +19,33 @@ from dspy.lm15 import (
     ProviderDefinition,
     Response,
     RouterConfig,
-    StreamDeltaEvent,
-    StreamEndEvent,
-    StreamStartEvent,
-    TextDelta,
     TextPart,
 )
 from dspy.lm15 import Usage as TokenUsage
 
-from bridge.engine.embedded import MODELS, answer
+from bridge.embedded.answering import MODELS, answer
+from bridge.engine.lms.host_engine import HostEngine
 from bridge.engine.lms.litellm_engine import LiteLLMEngine
 from bridge.engine.lms.native_engine import NativeEngine, with_cohere_errors
 from bridge.engine.lms.transport import AbortableTransport
 from bridge.scope import current_scope
-from protocol.errors import InvalidArgs, Unsupported
+from protocol.errors import InvalidArgs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
-    from dspy.lm15 import Request, StreamEvent
+    from dspy.lm15 import Request
 
     from bridge.engine.lms.streaming import Engine
     from bridge.specs.lms import LMSpec
 
 __all__ = ["Backend", "backend_for", "messages_of"]
+
+
+HOST_CAPABILITIES = Capabilities(
+    params=frozenset({"temperature", "max_tokens", "top_p", "stop", "seed"}), function_calling=True
+)
+"""What DSPy may ask of a host that is an LM: tools, and no schema that the reply must keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,6 @@ def backend_for(spec: LMSpec, max_reply: int) -> Backend:
     """Build the road of `spec`.
 
     Raises:
-        Unsupported: the provider is not in this version.
         InvalidArgs: the embedded provider has no such model.
     """
     return _ROADS[spec.row.road](spec, max_reply)
@@ -125,8 +127,8 @@ def _embedded(spec: LMSpec, max_reply: int) -> Backend:  # noqa: ARG001 - it is 
     return Backend(engine, spec.name, None, Capabilities)
 
 
-def _host(spec: LMSpec, max_reply: int) -> Backend:  # noqa: ARG001 - every road is called alike
-    raise Unsupported("lm.provider: LMs that the host serves are not in this version")
+def _host(spec: LMSpec, max_reply: int) -> Backend:  # noqa: ARG001 - a frame has its own bound
+    return Backend(HostEngine(spec), spec.name, None, lambda: HOST_CAPABILITIES)
 
 
 _ROADS: dict[str, Callable[[LMSpec, int], Backend]] = {
@@ -159,15 +161,14 @@ class _Embedded:
             current_scope.get().sleep(self._latency)
         return self._answer(request)
 
-    def stream(self, request: Request) -> Generator[StreamEvent, None, None]:
+    def speak(self, request: Request, say: Callable[[str], None]) -> Response:
         response = self._answer(request)
         words = WORD.findall(response.text or "")
-        yield StreamStartEvent(model=response.model)
         for word in words:
             if self._latency:
                 current_scope.get().sleep(self._latency / len(words))
-            yield StreamDeltaEvent(delta=TextDelta(text=word))
-        yield StreamEndEvent(finish_reason=response.finish_reason, usage=response.usage)
+            say(word)
+        return response
 
     def _answer(self, request: Request) -> Response:
         messages = messages_of(request)
