@@ -66,6 +66,7 @@ class Daemon:
         self.outbox = Outbox(writer, loop, secrets.mask_bytes)
         self.inflight = InFlight(loop, self._refuse)
         self.workers = Workers()
+        self.workers.on_starved = self._starved
         self.admission = Admission(
             max_concurrent=settings.limits.max_concurrent,
             max_queued=settings.limits.max_queued,
@@ -287,7 +288,7 @@ class Daemon:
             jobs = self._jobs
         self._end_if_asked()
         for job in jobs:
-            self.workers.submit(job)
+            self.workers.in_turn(job)
 
     def _announce(self, engine: Engine) -> None:
         with self._turn:
@@ -302,6 +303,10 @@ class Daemon:
         for entry in self.inflight:
             self._finish(entry, self._boundary.error_of(error))
         self.end(70)
+
+    def _starved(self, error: RuntimeError) -> None:
+        self._log.error("no_thread", error=str(error))
+        self.end(os.EX_SOFTWARE)
 
     def _shutdown(self, grace_ms: int) -> None:
         self.settings = self.settings.with_limits(drain_ms=grace_ms)

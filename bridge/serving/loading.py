@@ -8,6 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from bridge.turnstile import turnstile
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
@@ -50,7 +52,8 @@ class Loading:
     def engine(self) -> Engine:
         """The engine, once DSPy is imported; raises what the import raised."""
         if self._engine is None:
-            self._done.wait()
+            with turnstile.outside():
+                self._done.wait()
         if self._engine is None:
             raise self._failure or RuntimeError("the import of DSPy gave nothing")
         return self._engine

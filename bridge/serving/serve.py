@@ -148,7 +148,7 @@ class _Life:
             return
         jobs, more = self._pause_if_congested(self._daemon.resume())
         for job in jobs:
-            self._daemon.workers.submit(job)
+            self._daemon.workers.in_turn(job)
         if more:
             self._reading.resume()
 
@@ -164,7 +164,7 @@ class _Life:
             self._misframed(error)
             return
         for job in jobs:
-            self._daemon.workers.submit(job)
+            self._daemon.workers.in_turn(job)
         self._daemon.end(os.EX_OK)
 
     def _misframed(self, error: FramingError) -> None:
