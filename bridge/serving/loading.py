@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Loading"]
 
+YOUNG_OBJECTS = 10_000
+"""Between two garbage collections. A thousand calls in flight are a million objects, and Python's
+700 would have it look through some of them at every second call."""
+
 
 class Loading:
     """The state of the imports. `engine` may be waited for from any thread but the loop's."""
@@ -92,3 +96,4 @@ class Loading:
         finally:
             gc.enable()
             gc.freeze()
+            gc.set_threshold(YOUNG_OBJECTS, 10, 10)
