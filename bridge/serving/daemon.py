@@ -32,13 +32,13 @@ from protocol import Codec, DaemonSession, Received, Refused, Request
 from protocol.errors import BridgeError, Busy
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterable, Mapping
 
     from bridge.commands.desk import Desk
     from bridge.engine.runtime import Engine
     from bridge.log import Log
     from bridge.secrets import Secrets
+    from bridge.serving.loop import Loop
 
     Job = Callable[[], None]
 
@@ -55,7 +55,7 @@ class Daemon:
         self,
         settings: Settings,
         writer: int,
-        loop: asyncio.AbstractEventLoop,
+        loop: Loop,
         secrets: Secrets,
         log: Log,
     ) -> None:
@@ -76,7 +76,7 @@ class Daemon:
         self.loading.on_desk = self._open_desk
         self.loading.on_engine = self._announce
         self.loading.on_failure = self._loading_failed
-        self.stopping: asyncio.Future[int] = loop.create_future()
+        self.status: int | None = None
         self._boundary = Boundary(log)
         self._log = log
         self._turn = threading.Lock()
@@ -313,11 +313,11 @@ class Daemon:
         self._ending = True
 
     def end(self, status: int) -> None:
-        """Begin the shutdown; only the first call counts. Any thread."""
+        """Begin the shutdown, with the exit status; only the first call counts. Any thread."""
 
         def set_status() -> None:
-            if not self.stopping.done():
-                self.stopping.set_result(status)
+            if self.status is None:
+                self.status = status
 
         self._loop.call_soon_threadsafe(set_status)
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from bridge.turnstile import turnstile
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from bridge.commands.desk import Desk
     from bridge.engine.runtime import Engine
     from bridge.ledger import Ledger
+    from bridge.serving.loop import Loop
     from bridge.settings import Settings
 
 __all__ = ["Loading"]
@@ -29,7 +29,7 @@ YOUNG_OBJECTS = 10_000
 class Loading:
     """The state of the imports. `engine` may be waited for from any thread but the loop's."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ledger: Ledger, settings: Settings) -> None:
+    def __init__(self, loop: Loop, ledger: Ledger, settings: Settings) -> None:
         self._loop = loop
         self._ledger = ledger
         self._settings = settings
