@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PatientSocket", "connect"]
 
+LONGEST = 24 * 3600.0
+"""Seconds of a wait that was given no timeout."""
+
 READ, WRITE = select.POLLIN, select.POLLOUT
 
 
@@ -126,9 +129,8 @@ class PatientSocket:
 
     def _wait(self, wanted: int) -> None:
         scope = current_scope.get()
-        left = self.ends - time.monotonic()
-        if self._timeout is not None:
-            left = min(left, self._timeout)
+        timeout = LONGEST if self._timeout is None else self._timeout
+        left = min(self.ends - time.monotonic(), timeout)
         with scope.abortable(self.shut):
             came = _wait_for(self._wire.fileno(), wanted, scope.remaining(left))
         scope.check()
