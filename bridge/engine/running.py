@@ -38,7 +38,8 @@ TRACES = 50
 """LM calls that a result shows, the last ones: a run may make tens of thousands."""
 
 SECONDS_BETWEEN_REPORTS = 0.25
-"""What is between two reports that tell nothing new but what was spent."""
+"""News of less than this is told together, and what was only spent not more often: each time costs
+the calls that the daemon has in progress."""
 
 PATIENCE = 5
 """LM calls that fail in a row, with no answer in between, before the LM is taken for out."""
@@ -83,6 +84,7 @@ class Run:
         self._failed_calls = 0
         self._failure: BridgeError | None = None
         self._reported = 0.0
+        self._untold: list[dict[str, Any]] = []
         self._over = False
         self._lock = threading.Lock()
         self._mine = threading.local()
@@ -193,34 +195,56 @@ class Run:
         self.tick(now=True, score=score)
 
     def tick(self, *, now: bool = False, score: float | None = None) -> None:
-        """Report progress, if the last report is old enough or there is news."""
+        """Report progress, if the last report is old enough or there is news (`now`)."""
         at = time.monotonic()
+        if not now and at - self._reported < SECONDS_BETWEEN_REPORTS:
+            return
+        report = self._report_of(at, score)
         with self._lock:
-            if self._over or (not now and at - self._reported < SECONDS_BETWEEN_REPORTS):
+            if self._over:
                 return
-            self._reported = at
+            self._untold.append(report)
+            if at - self._reported >= SECONDS_BETWEEN_REPORTS:
+                self._tell()
+            elif len(self._untold) == 1:
+                timer = threading.Timer(SECONDS_BETWEEN_REPORTS, self._tell_later)
+                timer.daemon = True
+                timer.start()
+
+    def _tell(self) -> None:
+        """Tell what is untold, in order. Under the lock."""
+        self._reported = time.monotonic()
+        untold, self._untold = self._untold, []
+        for report in untold:
+            self._report(report)
+
+    def _tell_later(self) -> None:
+        with self._lock:
+            if self._untold:
+                self._tell()
+
+    def _report_of(self, at: float, score: float | None) -> dict[str, Any]:
         spent = self.spent()
-        self._report(
-            {
-                "run_id": self.run_id,
-                "phase": self.phase,
-                "trial": self.trial,
-                "trials": self.trials,
-                "score": score,
-                "best_score": self._best_score(),
-                "lm_calls": spent.calls,
-                "tokens": spent.input_tokens + spent.output_tokens,
-                "cost": spent.cost,
-                "elapsed_ms": round(1000 * (at - self.scope.started)),
-            }
-        )
+        return {
+            "run_id": self.run_id,
+            "phase": self.phase,
+            "trial": self.trial,
+            "trials": self.trials,
+            "score": score,
+            "best_score": self._best_score(),
+            "lm_calls": spent.calls,
+            "tokens": spent.input_tokens + spent.output_tokens,
+            "cost": spent.cost,
+            "elapsed_ms": round(1000 * (at - self.scope.started)),
+        }
 
     def _best_score(self) -> float | None:
         return self.board.best_score() if self.final_score is None else self.final_score
 
     def close(self) -> None:
-        """Tell nothing more: some of DSPy's threads end after their run."""
+        """Tell what is untold and then nothing more: some of DSPy's threads end after their run."""
         with self._lock:
+            self._tell()
             self._over = True
 
     def spent(self) -> Usage:
