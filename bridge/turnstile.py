@@ -6,10 +6,12 @@ computes is `inside`; whoever waits for an LM, a pause or other threads is `outs
 Turns are taken in order of arrival, and the place is handed on: to a thread that waits for it, or
 to a job that gets its thread only then.
 
+Where other processes want the processors, too, whoever is handed the place may have to wait for
+one, and nobody computes meanwhile. So there are more places, up to `MOST`, as long as some wait
+while the process does not compute.
+
 It is a courtesy, not a lock: when nobody has passed for `PATIENCE` seconds, all who wait go in
 all the same, so that a wait that nobody thought of slows the others down but cannot stop them.
-While turns are taken, however slowly, everybody keeps to them: it does not help a slow machine
-that a thousand threads want it at once.
 """
 
 from __future__ import annotations
@@ -28,6 +30,16 @@ __all__ = ["Ticket", "Turnstile", "turnstile"]
 
 PATIENCE = 1.0
 """Far above one turn, which is about a millisecond."""
+
+MOST = 8
+"""Places: enough that one of the threads has a processor, too few to fight for the interpreter."""
+
+LOOK_SECONDS = 0.05
+"""Between two looks at how those who wait get on."""
+
+IDLE, BUSY = 0.6, 0.9
+"""Parts of its time that the process computes: below the one places are added, above the other
+they are taken away."""
 
 
 class _State(enum.Enum):
@@ -58,7 +70,8 @@ class Turnstile:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._queue: deque[Ticket] = deque()
-        self._occupied = False
+        self._inside = 0
+        self._places = 1
         self._mine = threading.local()
         self._crowded = threading.Event()
         self._guard: threading.Thread | None = None
@@ -66,7 +79,7 @@ class Turnstile:
     @property
     def occupied(self) -> bool:
         """Whether somebody is inside."""
-        return self._occupied
+        return self._inside > 0
 
     @contextmanager
     def inside(self) -> Iterator[None]:
@@ -135,19 +148,20 @@ class Turnstile:
         with self._lock:
             if ticket.state is not _State.AWAY:
                 return
-            if ticket.takes_turns and self._occupied:
-                self._queue_up(ticket)
-                return
+            if ticket.takes_turns:
+                if self._inside >= self._places:
+                    self._queue_up(ticket)
+                    return
+                self._inside += 1
             ticket.state = _State.CALLED
-            self._occupied = self._occupied or ticket.takes_turns
         ticket.ring()
 
     def _enter(self) -> None:
         ticket = Ticket(takes_turns=True)
         with self._lock:
-            free = not self._occupied
+            free = self._inside < self._places
             if free:
-                self._occupied = True
+                self._inside += 1
             else:
                 self._queue_up(ticket)
         if not free:
@@ -181,8 +195,8 @@ class Turnstile:
         if not self._mine.holds:
             return None
         with self._lock:
-            if not self._queue:
-                self._occupied = False
+            if not self._queue or self._inside > self._places:
+                self._inside -= 1
                 return None
             following = self._queue.popleft()
             following.state = _State.CALLED
@@ -198,27 +212,46 @@ class Turnstile:
                 self._guard.start()
 
     def _keep_moving(self) -> None:
-        """Let everybody in when the first in the queue has not moved for `PATIENCE` seconds."""
+        """While some wait: see to it that the process computes, and that the first one moves."""
         while True:
             self._crowded.wait()
-            first = self._first()
-            time.sleep(PATIENCE)
-            with self._lock:
-                if not self._queue:
-                    self._crowded.clear()
-                    continue
-                if self._queue[0] is not first:
-                    continue
-                stuck = list(self._queue)
-                self._queue.clear()
-                for ticket in stuck:
-                    ticket.state, ticket.holds = _State.CALLED, False
-            for ticket in stuck:
-                ticket.ring()
+            first, since = None, 0.0
+            while self._crowded.is_set():
+                begun, computed = time.monotonic(), time.process_time()
+                time.sleep(LOOK_SECONDS)
+                now = time.monotonic()
+                part = (time.process_time() - computed) / (now - begun)
+                with self._lock:
+                    called = self._look(part)
+                    if not self._queue:
+                        self._crowded.clear()
+                        self._places = 1
+                    elif self._queue[0] is not first:
+                        first, since = self._queue[0], now
+                    elif now - since >= PATIENCE:
+                        called += self._let_all_in()
+                for ticket in called:
+                    ticket.ring()
 
-    def _first(self) -> Ticket | None:
-        with self._lock:
-            return self._queue[0] if self._queue else None
+    def _look(self, part: float) -> list[Ticket]:
+        """Add or take places after a time of which `part` was computed; gives who goes in now."""
+        if part < IDLE:
+            self._places = min(MOST, 2 * self._places)
+        elif part > BUSY:
+            self._places = max(1, self._places - 1)
+        called = []
+        while self._queue and self._inside < self._places:
+            self._inside += 1
+            called.append(self._queue.popleft())
+            called[-1].state = _State.CALLED
+        return called
+
+    def _let_all_in(self) -> list[Ticket]:
+        stuck = list(self._queue)
+        self._queue.clear()
+        for ticket in stuck:
+            ticket.state, ticket.holds = _State.CALLED, False
+        return stuck
 
 
 turnstile = Turnstile()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from bridge.client import DaemonExited, Port, RequestFailed
-from bridge.runs.priority import give_way
+from bridge.priority import give_way
 from protocol.errors import WorkerDied, error_from_wire
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from bridge.runs.priority import NICENESS, give_way
+from bridge.priority import NICENESS, give_way
 
 
 def test_a_process_that_gives_way_is_behind_all_others_and_its_children_too():
@@ -32,7 +32,7 @@ def test_a_process_that_is_gone_is_no_error():
 
 @pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="Linux")
 def test_what_the_machine_does_not_know_is_left_out(monkeypatch):
-    monkeypatch.setattr("bridge.runs.priority.SCHED_SETATTR", {})
+    monkeypatch.setattr("bridge.priority.SCHED_SETATTR", {})
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     give_way(process.pid)
     assert os.sched_getscheduler(process.pid) == os.SCHED_OTHER
