@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -74,7 +73,8 @@ def _serve(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    import argparse  # noqa: PLC0415 - a daemon without options need not wait for it
+    import argparse  # noqa: PLC0415 - a daemon without options need not wait for them
+    from pathlib import Path  # noqa: PLC0415
 
     from bridge.settings import Limits  # noqa: PLC0415
 

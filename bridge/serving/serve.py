@@ -20,7 +20,6 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.log import Log
@@ -67,7 +66,7 @@ def serve(settings: Settings) -> None:
     ends = claim(settings.fds, secrets)
     if settings.worker and settings.log_level != "debug":
         # What optimizers print is for a person at a terminal, and there is none.
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - open for good
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for good, without pathlib
     sys.setswitchinterval(SWITCH_SECONDS)
     _raise_file_limit()
     log = Log(settings.log_level)
