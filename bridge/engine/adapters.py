@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import dspy
+from dspy.adapters.chat_adapter import field_header_pattern
 from dspy.utils.exceptions import AdapterParseError
 
 from bridge.engine.streaming.chat_text import ChatText
@@ -70,7 +71,7 @@ class _Heard:
 
 
 class ChatAdapter(_Heard, _Remembered, dspy.ChatAdapter):  # type: ignore[misc]
-    """`dspy.ChatAdapter`, with a short way for inputs that are all text.
+    """`dspy.ChatAdapter`, with a short way for inputs and outputs that are all text.
 
     DSPy builds a pydantic type adapter for every value that it writes; text needs none.
     """
@@ -105,6 +106,37 @@ class ChatAdapter(_Heard, _Remembered, dspy.ChatAdapter):  # type: ignore[misc]
                 parts.append(required)
         parts.append(suffix)
         return "\n\n".join(parts).strip()
+
+    def parse(self, signature: Any, completion: str) -> dict[str, Any]:
+        """The outputs that `completion` has; what DSPy raises where it lacks one.
+
+        Only a whole reply whose outputs are all text is read here: DSPy asks the signature for
+        its fields at every step, which copies them.
+        """
+        outputs = signature.output_fields
+        if all(field.annotation is str for field in outputs.values()):
+            said = _sections(completion)
+            if outputs.keys() <= said.keys():
+                fields = {name: said[name] for name in outputs}
+                settle(fields)
+                return fields
+        parsed: dict[str, Any] = super().parse(signature, completion)
+        return parsed
+
+
+def _sections(completion: str) -> dict[str, str]:
+    """The text under each header; of two with one name the first counts."""
+    found: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in completion.splitlines():
+        header = field_header_pattern.match(line.strip()) if "[[ ##" in line else None
+        if header is None:
+            lines.append(line)
+            continue
+        rest = line[header.end() :].strip()
+        lines = [rest] if rest else []
+        found.setdefault(header[1], lines)
+    return {name: "\n".join(text).strip() for name, text in found.items()}
 
 
 class JSONAdapter(_Heard, _Remembered, dspy.JSONAdapter):  # type: ignore[misc]

@@ -36,13 +36,13 @@ from protocol import Codec, DaemonSession, Received, Refused, Request
 from protocol.errors import BridgeError, Busy
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterable, Mapping
 
     from bridge.commands.desk import Desk
     from bridge.engine.runtime import Engine
     from bridge.log import Log
     from bridge.secrets import Secrets
+    from bridge.serving.loop import Loop
     from bridge.settings import Settings
 
     Job = Callable[[], None]
@@ -60,7 +60,7 @@ class Daemon:
         self,
         settings: Settings,
         writer: int,
-        loop: asyncio.AbstractEventLoop,
+        loop: Loop,
         secrets: Secrets,
         log: Log,
     ) -> None:
@@ -71,6 +71,7 @@ class Daemon:
         self.outbox = Outbox(writer, loop, secrets.mask_bytes)
         self.inflight = InFlight(loop, self._refuse)
         self.workers = Workers()
+        self.workers.on_starved = self._starved
         self.calls = HostCalls(
             self.session, self.outbox.send, lambda: self.settings.limits.host_call_ms / 1000
         )
@@ -81,7 +82,7 @@ class Daemon:
         self.loading.on_desk = self._open_desk
         self.loading.on_engine = self._announce
         self.loading.on_failure = self._loading_failed
-        self.stopping: asyncio.Future[int] = loop.create_future()
+        self.status: int | None = None
         self._boundary = Boundary(log)
         self._log = log
         self._turn = threading.Lock()
@@ -328,7 +329,7 @@ class Daemon:
             jobs = self._jobs
         self._end_if_asked()
         for job in jobs:
-            self.workers.submit(job)
+            self.workers.in_turn(job)
 
     def _announce(self, engine: Engine) -> None:
         with self._turn:
@@ -344,16 +345,20 @@ class Daemon:
             self._finish(entry, self._boundary.error_of(error))
         self.end(70)
 
+    def _starved(self, error: RuntimeError) -> None:
+        self._log.error("no_thread", error=str(error))
+        self.end(os.EX_SOFTWARE)
+
     def _shutdown(self, grace_ms: int) -> None:
         self.settings = self.settings.with_limits(drain_ms=grace_ms)
         self._ending = True
 
     def end(self, status: int) -> None:
-        """Begin the shutdown; only the first call counts. Any thread."""
+        """Begin the shutdown, with the exit status; only the first call counts. Any thread."""
 
         def set_status() -> None:
-            if not self.stopping.done():
-                self.stopping.set_result(status)
+            if self.status is None:
+                self.status = status
 
         self._loop.call_soon_threadsafe(set_status)
 

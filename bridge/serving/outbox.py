@@ -13,8 +13,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
+
+    from bridge.serving.loop import Loop
 
 __all__ = ["Outbox"]
 
@@ -32,9 +33,7 @@ MOST_PIECES = 512
 class Outbox:
     """Frames on their way out. `send` may be called from any thread, the rest on the loop's."""
 
-    def __init__(
-        self, fd: int, loop: asyncio.AbstractEventLoop, mask: Callable[[bytes], bytes]
-    ) -> None:
+    def __init__(self, fd: int, loop: Loop, mask: Callable[[bytes], bytes]) -> None:
         self._fd = fd
         self._loop = loop
         self._mask = mask

@@ -88,7 +88,8 @@ class Meter:
         return response
 
     def _attempts(self, scope: Scope, request: Request, usage: Usage, ear: Ear | None) -> Response:
-        routed = replace(request, model=self._backend.model)
+        model = self._backend.model
+        routed = request if request.model == model else replace(request, model=model)
         for attempt in range(self.spec.max_retries + 1):
             scope.spend_call()
             usage.calls += 1
