@@ -6,10 +6,13 @@ Every bound stands here with its reason; `configure` may change those in `CONFIG
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path  # noqa: TC003 - dataclass field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from protocol import DEFAULT_MAX_FRAME
+
+if TYPE_CHECKING:
+    # At run time it would be imported before the first answer, for nothing.
+    from pathlib import Path
 
 __all__ = ["CONFIGURABLE", "AdapterChoice", "Limits", "LogLevel", "Settings"]
 
@@ -28,6 +31,9 @@ class Limits:
 
     max_queued: int = 4_096
     """Requests that wait for a place. Beyond it the answer is `busy`: queues only hide overload."""
+
+    max_queued_bytes: int = 128 * 1024 * 1024
+    """And what they may be together, as they came: in memory they are several times as much."""
 
     max_batch_concurrency: int = 64
     """Rows of one `batch` that run at once, so that one batch is not the whole daemon."""

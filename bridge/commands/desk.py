@@ -66,10 +66,11 @@ class Desk:
 
         Raises:
             InvalidArgs: a part of the envelope is wrong, with its path.
-            Unsupported: `stream`, which no command of this version has.
+            NotFound: `parent` names no host call in progress.
+            Unsupported: `stream`, of a command that has none, or of a host that takes no events.
         """
         if request.stream:
-            raise Unsupported("stream: replies are not streamed in this version")
+            _check_streamable(request, services)
         if outer is not None:
             scope = outer.within(request.id)
         else:
@@ -77,6 +78,7 @@ class Desk:
                 request_id=request.id,
                 tenant=request.tenant,
                 lms=self.registry.lms(request.tenant),
+                adapter=self.registry.adapter(request.tenant),
                 started=time.monotonic(),
             )
         if request.budget is not None:
@@ -117,6 +119,15 @@ class Desk:
         return command.run(checked(model, request.args), invocation)
 
 
+def _check_streamable(request: Request, services: Services) -> None:
+    command = COMMANDS.get(request.command)
+    if command is not None and not command.streams:
+        known = [name for name, each in COMMANDS.items() if each.streams]
+        raise Unsupported(f"stream: {request.command!r} is not streamed; {', '.join(known)} are")
+    if not services.tells_events():
+        raise Unsupported("stream: the host's hello did not accept 'events'")
+
+
 def _limit_time(scope: Scope, request: Request, services: Services) -> None:
     """The deadline, or for a command that ends itself the seconds that it is told."""
     asked = [
@@ -130,13 +141,15 @@ def _limit_time(scope: Scope, request: Request, services: Services) -> None:
         if seconds is not None
     ]
     command = COMMANDS.get(request.command)
+    if not asked:
+        if command is not None and command.open_ended:
+            return
+        asked = [services.limits().default_deadline_ms / 1000]
+    seconds = min(asked)
+    outermost = scope.deadline
+    scope.deadline = scope.started + seconds
     if command is not None and command.ends_itself:
-        scope.seconds = min(asked, default=None)
-        if scope.seconds is not None:
-            scope.deadline = scope.started + scope.seconds + ENDING_SECONDS
-    else:
-        seconds = min(asked, default=services.limits().default_deadline_ms / 1000)
-        outermost = scope.deadline
-        scope.deadline = scope.started + seconds
-        if outermost is not None:
-            scope.deadline = min(scope.deadline, outermost)
+        scope.seconds = seconds
+        scope.deadline += ENDING_SECONDS
+    if outermost is not None:
+        scope.deadline = min(scope.deadline, outermost)

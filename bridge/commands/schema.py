@@ -56,7 +56,7 @@ EVENTS: Mapping[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "progress": (
-        "How the `optimize` or `evaluate` of this id goes: at each phase and trial, and meanwhile.",
+        "How an `optimize` or `evaluate` goes, up to `done`. Its id is null for a detached run.",
         {
             "type": "object",
             "properties": {
@@ -64,12 +64,23 @@ EVENTS: Mapping[str, tuple[str, dict[str, Any]]] = {
                 "phase": {"enum": ["baseline", "optimizing", "scoring", "done"]},
                 "trial": {"type": "integer", "description": "candidates evaluated so far"},
                 "trials": {"type": ["integer", "null"], "description": "of them in all, if known"},
-                "score": {"type": ["number", "null"], "description": "of a trial that just ended"},
+                "score": {
+                    "type": ["number", "null"],
+                    "description": "of a trial that just ended; with `done`, of the run",
+                },
                 "best_score": {"type": ["number", "null"]},
                 "lm_calls": {"type": "integer"},
                 "tokens": {"type": "integer", "description": "in and out together"},
                 "cost": {"type": ["number", "null"], "description": "US dollars, if known"},
                 "elapsed_ms": {"type": "integer"},
+                "status": {
+                    "enum": ["completed", "stopped", "failed", "cancelled"],
+                    "description": "with `done`",
+                },
+                "error": {
+                    "type": ["object", "null"],
+                    "description": "with the `done` of a run: what it failed with",
+                },
             },
             "required": [
                 "run_id",
@@ -83,6 +94,42 @@ EVENTS: Mapping[str, tuple[str, dict[str, Any]]] = {
                 "cost",
                 "elapsed_ms",
             ],
+        },
+    ),
+    "chunk": (
+        "The next piece of an output field, of a request with `stream`; `index` 0 begins it anew.",
+        {
+            "type": "object",
+            "properties": {
+                "field": {"type": "string", "description": "`text` of `generate`"},
+                "text": {"type": "string"},
+                "module_id": {"type": ["string", "null"], "description": "null for `generate`"},
+                "predictor": {
+                    "type": ["string", "null"],
+                    "description": "its name within the module, as in `state`; null: DSPy's own",
+                },
+                "call": {"type": "integer", "description": "of the request's LM calls, from 1"},
+                "index": {"type": "integer", "description": "of the field's pieces, from 0"},
+            },
+            "required": ["field", "text", "module_id", "predictor", "call", "index"],
+        },
+    ),
+    "status": (
+        "Where a request with `stream` is: a module begins or ends, an LM is asked.",
+        {
+            "type": "object",
+            "properties": {
+                "status": {"enum": ["module_start", "module_end", "lm_start"]},
+                "module_id": {"type": ["string", "null"]},
+                "predictor": {"type": ["string", "null"], "description": "of `lm_start`"},
+                "call": {"type": "integer", "description": "of `lm_start`"},
+                "model": {"type": "string", "description": "of `lm_start`"},
+                "attempt": {
+                    "type": "integer",
+                    "description": "of `lm_start`: above 0 what came of this call before is void",
+                },
+            },
+            "required": ["status", "module_id"],
         },
     ),
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import dspy
 
+from bridge.engine.parallel import in_parallel
 from bridge.turnstile import turnstile
 
 if TYPE_CHECKING:
@@ -26,36 +27,19 @@ _is_parallel: ContextVar[bool] = ContextVar("is_parallel", default=False)
 
 
 def parallel_map(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """``work`` over the items, at most `MOST_PARALLEL` at once; results in order.
+    """``work`` over the items as `in_parallel` does it, and the trace as if one after the other.
 
-    The first failure (in order) is raised once those that had begun have ended; the rest are not
-    begun. A stopped request ends its waits by itself, so nothing here waits for long then.
+    A stopped request ends its waits by itself, so nothing here waits for long then.
     """
     if len(items) <= 1 or _is_parallel.get():
         # Within one of many threads already: threads within threads would multiply.
         return [work(item) for item in items]
-    failed = False
-
-    def one(item: T) -> tuple[R, list[Any]] | None:
-        nonlocal failed
-        if failed:
-            return None
-        try:
-            return _traced(lambda: work(item))
-        except BaseException:
-            failed = True
-            raise
-
-    with ThreadPoolExecutor(min(MOST_PARALLEL, len(items)), "each") as pool:
-        futures = [pool.submit(copy_context().run, one, item) for item in items]
-        with turnstile.outside():
-            wait(futures)
-    done = [future.result() for future in futures]
     results = []
-    for pair in done:
-        assert pair is not None, "no item failed, so none was left out"  # noqa: S101
-        results.append(pair[0])
-        _extend_trace(pair[1])
+    for result, trace in in_parallel(
+        lambda item: _traced(lambda: work(item)), items, MOST_PARALLEL, "each"
+    ):
+        results.append(result)
+        _extend_trace(trace)
     return results
 
 

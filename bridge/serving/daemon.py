@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bridge.commands import greeting
@@ -30,19 +31,20 @@ from bridge.serving.loading import Loading
 from bridge.serving.nesting import Nested
 from bridge.serving.outbox import Outbox
 from bridge.serving.workers import Workers
-from bridge.settings import AdapterChoice, Settings
+from bridge.stream import Stream
 from bridge.turnstile import turnstile
 from protocol import Codec, DaemonSession, Received, Refused, Request
 from protocol.errors import BridgeError, Busy
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterable, Mapping
 
     from bridge.commands.desk import Desk
     from bridge.engine.runtime import Engine
     from bridge.log import Log
     from bridge.secrets import Secrets
+    from bridge.serving.loop import Loop
+    from bridge.settings import Settings
 
     Job = Callable[[], None]
 
@@ -59,7 +61,7 @@ class Daemon:
         self,
         settings: Settings,
         writer: int,
-        loop: asyncio.AbstractEventLoop,
+        loop: Loop,
         secrets: Secrets,
         log: Log,
     ) -> None:
@@ -70,21 +72,19 @@ class Daemon:
         self.outbox = Outbox(writer, loop, secrets.mask_bytes)
         self.inflight = InFlight(loop, self._refuse)
         self.workers = Workers()
+        self.workers.on_starved = self._starved
         self.calls = HostCalls(
             self.session, self.outbox.send, lambda: self.settings.limits.host_call_ms / 1000
         )
         self.nested = Nested(self._finish, lambda: self.settings.limits.max_nested)
-        self.admission = Admission(
-            max_concurrent=settings.limits.max_concurrent,
-            max_queued=settings.limits.max_queued,
-        )
+        self.admission = Admission(lambda: self.settings.limits)
         self.ledger = Ledger(rows=settings.limits.history_rows, text=settings.limits.history_bytes)
         self.loading = Loading(loop, self.ledger, settings)
         sandbox.limit(settings.limits)
         self.loading.on_desk = self._open_desk
         self.loading.on_engine = self._announce
         self.loading.on_failure = self._loading_failed
-        self.stopping: asyncio.Future[int] = loop.create_future()
+        self.status: int | None = None
         self._boundary = Boundary(log)
         self._log = log
         self._turn = threading.Lock()
@@ -93,7 +93,7 @@ class Daemon:
         self._put_off: deque[Received | Refused] = deque()
         self._desk: Desk | None = None
         self._held: deque[Entry] = deque()
-        self._adapter = AdapterChoice()
+        self._held_bytes = 0
         self._hello_codec = Codec.JSON
         self._tells_events = True
         self._services = Services(
@@ -102,7 +102,6 @@ class Daemon:
             limits=lambda: self.settings.limits,
             change_limits=self._change_limits,
             set_log_level=log.set_level,
-            set_adapter=self._set_adapter,
             set_cache=self._set_cache,
             cancel=self.inflight.cancel,
             shutdown=self._shutdown,
@@ -111,6 +110,7 @@ class Daemon:
             in_turn=self._in_turn,
             host=lambda: self.calls.link(None, self._hello_codec),
             worker=settings.worker,
+            tells_events=lambda: self._tells_events,
         )
         self._cache_settings: Mapping[str, Any] = {}
 
@@ -167,11 +167,11 @@ class Daemon:
                 self.calls.broken(item.call, item.error)
             self._send_error(item.id, item.error, item.codec)
         elif isinstance(item.message, Request):
-            self._request(item.message, item.codec)
+            self._request(item.message, item.codec, item.size)
         elif not self.calls.answered(item.message):
             self._log.debug("late_answer", call=str(item.message.call)[:100])
 
-    def _request(self, request: Request, codec: Codec) -> None:
+    def _request(self, request: Request, codec: Codec, size: int) -> None:
         quick = GREETING.get(request.command)
         if quick is not None and not self.inflight.has(request.id):
             invocation = Invocation(self._services, Scope(request.id))
@@ -189,7 +189,7 @@ class Daemon:
                 self.calls.accepted = accepts is None or "calls" in accepts
             self.outbox.send(self.session.encode_reply(request.id, result, codec))
             return
-        entry = Entry(request, codec, Scope(request.id))
+        entry = Entry(request, codec, Scope(request.id), size=size)
         try:
             self.inflight.add(entry)
         except BridgeError as error:
@@ -202,10 +202,13 @@ class Daemon:
             self._start(entry, self._desk)
 
     def _hold(self, entry: Entry) -> None:
-        if len(self._held) >= self.settings.limits.max_queued:
+        limits = self.settings.limits
+        too_large = self._held and self._held_bytes + entry.size > limits.max_queued_bytes
+        if too_large or len(self._held) >= limits.max_queued:
             self._finish(entry, Busy("the daemon is still starting; repeat later"))
         else:
             self._held.append(entry)
+            self._held_bytes += entry.size
 
     def _start(self, entry: Entry, desk: Desk) -> None:
         request = entry.request
@@ -215,12 +218,10 @@ class Daemon:
                 self.nested.pass_on(entry, call, call.asker, self.inflight.watch)
                 return
             scope = desk.scope_of(request, self._services, None if call is None else call.scope)
-            if scope.parent is None:
-                scope.adapter = self._adapter
             scope.host = self.calls.link(request.id, entry.codec)
-            scope.progress = lambda data: self._send_event(
-                "progress", request.id, data, entry.codec
-            )
+            scope.progress = partial(self._tell_progress, entry)
+            if request.stream:
+                scope.stream = self._stream_of(entry)
             self.inflight.watch(entry, scope)
             hear = None if call is None else call.hear
             result = desk.run(request, Invocation(self._services, scope, hear))
@@ -230,7 +231,7 @@ class Daemon:
                         self.nested.within(entry, call, lambda: self._work(entry, result))
                     )
                     return
-                job = self.admission.admit(scope, lambda: self._work(entry, result))
+                job = self.admission.admit(scope, lambda: self._work(entry, result), entry.size)
                 if job is not None:
                     self._jobs.append(job)
                 return
@@ -238,6 +239,14 @@ class Daemon:
             self._finish(entry, self._boundary.error_of(error, command=request.command))
             return
         self._finish(entry, result)
+
+    def _stream_of(self, entry: Entry) -> Stream:
+        return Stream(
+            lambda name, data: self._send_event(name, entry.request.id, data, entry.codec),
+            self.outbox,
+            self._services.secrets.safe,
+            self.settings.limits.max_frame,
+        )
 
     # Work, on whatever thread runs the job
 
@@ -267,6 +276,7 @@ class Daemon:
         """Answer `entry`, unless it has been answered. Any thread."""
         if not self.inflight.claim(entry):
             return
+        _end_stream(entry)
         try:
             self.ledger.answered(entry.scope.tenant, time.monotonic() - entry.arrived)
             self.outbox.send(self._frame_of(entry, outcome))
@@ -290,7 +300,17 @@ class Daemon:
             if frame is not None:
                 self.outbox.send(frame)
 
+    def _tell_progress(self, entry: Entry, data: dict[str, Any], *, detached: bool = False) -> None:
+        """Tell how a request goes; a detached run has no request any more. Any thread."""
+        if detached:
+            self._send_event("progress", None, data, entry.codec)
+        elif self.inflight.holds(entry):
+            # Once answered, its id may be another request's.
+            self._send_event("progress", entry.request.id, data, entry.codec)
+
     def _refuse(self, entry: Entry, error: BridgeError) -> None:
+        self.admission.withdraw(entry.scope)
+        _end_stream(entry)
         self.ledger.answered(entry.scope.tenant, time.monotonic() - entry.arrived)
         self._send_error(entry.request.id, error, entry.codec)
 
@@ -311,7 +331,7 @@ class Daemon:
             jobs = self._jobs
         self._end_if_asked()
         for job in jobs:
-            self.workers.submit(job)
+            self.workers.in_turn(job)
 
     def _announce(self, engine: Engine) -> None:
         with self._turn:
@@ -327,16 +347,20 @@ class Daemon:
             self._finish(entry, self._boundary.error_of(error))
         self.end(70)
 
+    def _starved(self, error: RuntimeError) -> None:
+        self._log.error("no_thread", error=str(error))
+        self.end(os.EX_SOFTWARE)
+
     def _shutdown(self, grace_ms: int) -> None:
         self.settings = self.settings.with_limits(drain_ms=grace_ms)
         self._ending = True
 
     def end(self, status: int) -> None:
-        """Begin the shutdown; only the first call counts. Any thread."""
+        """Begin the shutdown, with the exit status; only the first call counts. Any thread."""
 
         def set_status() -> None:
-            if not self.stopping.done():
-                self.stopping.set_result(status)
+            if self.status is None:
+                self.status = status
 
         self._loop.call_soon_threadsafe(set_status)
 
@@ -369,17 +393,18 @@ class Daemon:
     def _change_limits(self, changed: Mapping[str, int]) -> None:
         self.settings = self.settings.with_limits(**changed)
         sandbox.limit(self.settings.limits)
-        self.admission.max_concurrent = self.settings.limits.max_concurrent
-        self.admission.max_queued = self.settings.limits.max_queued
         self._jobs += self.admission.refill()
-
-    def _set_adapter(self, name: str, extraction_lm: Any) -> None:
-        self._adapter = AdapterChoice(name, extraction_lm)
 
     def _set_cache(self, settings: Mapping[str, Any]) -> None:
         self._cache_settings = settings
         if self.loading.ready:
             self.loading.engine().set_cache(settings)
+
+
+def _end_stream(entry: Entry) -> None:
+    """No event of a request comes behind its reply."""
+    if entry.scope.stream is not None:
+        entry.scope.stream.close()
 
 
 def _meta(scope: Scope) -> dict[str, Any]:
