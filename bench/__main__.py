@@ -6,7 +6,7 @@ import functools
 import sys
 from typing import TYPE_CHECKING
 
-from bench import scenarios
+from bench import sandbox_scenarios, scenarios
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,8 @@ SCENARIOS: dict[str, Callable[[], dict[str, float]]] = {
     "during-run-instant": scenarios.during_run,
     "during-run-50ms": functools.partial(scenarios.during_run, 50),
     "evaluation": scenarios.evaluation,
+    "source-overhead": sandbox_scenarios.source_overhead,
+    "parked-programs": sandbox_scenarios.parked_programs,
 }
 
 

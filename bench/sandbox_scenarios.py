@@ -39,10 +39,10 @@ def source_overhead(rounds: int = 9, calls: int = 100) -> dict[str, float]:
         port.call("create_program", ONE_MODULE)
         execute = {"program_id": "one", "inputs": FORWARD["inputs"]}
         _median_ms(port, "execute", execute, calls)
-        pairs = [
-            (_median_ms(port, "forward", FORWARD, calls), _median_ms(port, "execute", execute, calls))
-            for _ in range(rounds)
-        ]
+        pairs = []
+        for _ in range(rounds):
+            direct = _median_ms(port, "forward", FORWARD, calls)
+            pairs.append((direct, _median_ms(port, "execute", execute, calls)))
     return {
         "forward_ms": statistics.median(direct for direct, _ in pairs),
         "source_ms": statistics.median(source for _, source in pairs),

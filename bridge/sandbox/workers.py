@@ -5,14 +5,18 @@ else needs a worker and none is free, the session that has waited longest is wri
 10 KB), and its worker goes on; the session takes the next one that is free when its wait is over.
 So thousands of programs wait on a handful of workers, a few programs never pay for that, and a
 program within a program cannot wait for the worker that the outer one holds.
+
+The engine is called on a few threads only. What it needs of a stack, 70 KB, would stay with every
+thread that ever called it, and each program in flight has one.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bridge.turnstile import turnstile
 from protocol.errors import Busy, Internal
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
     from bridge.settings import Limits
 
 __all__ = ["Session", "Workers"]
+
+T = TypeVar("T")
 
 LOOK_SECONDS = 2.0
 """How often who waits for a worker looks whether its request is still wanted."""
@@ -42,6 +48,7 @@ class Workers:
         self._starting = threading.Lock()
         self._pool: Pool | None = None
         self._free = limits.sandbox_workers
+        self._threads = ThreadPoolExecutor(limits.sandbox_workers + 1, "sandbox")
         self._lent: OrderedDict[int, Session] = OrderedDict()
         self._waiting: deque[threading.Event] = deque()
 
@@ -59,10 +66,8 @@ class Workers:
         Raises:
             Busy: there was no worker in time.
         """
-        session = Session(self, bounds, check)
+        session = Session(self, bounds, check, image)
         try:
-            with turnstile.outside():
-                session.begin(image)
             yield session
         finally:
             session.close()
@@ -122,8 +127,25 @@ class Workers:
         with self._lock:
             return self._lent.pop(id(session), None) is not None
 
+    def call(self, work: Callable[[], T]) -> T:
+        """What `work` gives, which calls the engine."""
+        with turnstile.outside():
+            return self._threads.submit(work).result()
+
+    def leave(self, seat: Seat | None) -> None:
+        """Give a place back, once its worker has been left; does not wait for that."""
+
+        def leave() -> None:
+            try:
+                if seat is not None:
+                    seat.close()
+            finally:
+                self.give_back()
+
+        self._threads.submit(leave)
+
     def seat(self, bounds: Bounds) -> Seat:
-        """A worker, for somebody who has a place."""
+        """A worker, for somebody who has a place; within `call`."""
         if self._pool is None:
             with self._starting:
                 if self._pool is None:
@@ -145,8 +167,11 @@ def _wait_for(mine: threading.Event, check: Callable[[], None]) -> None:
 class Session:
     """A run of source: in a worker, or written down. One thread at a time, and `park` any."""
 
-    def __init__(self, workers: Workers, bounds: Bounds, check: Callable[[], None]) -> None:
+    def __init__(
+        self, workers: Workers, bounds: Bounds, check: Callable[[], None], image: bytes | None
+    ) -> None:
         self.bounds = bounds
+        self._image = image
         self._workers = workers
         self._check = check
         self._seat: Seat | None = None
@@ -154,25 +179,20 @@ class Session:
         self._kept: bytes | None = None
         self._parked = threading.Event()
 
-    def begin(self, image: bytes | None) -> None:
-        """Take a worker."""
-        self._sit()
-        if image is not None:
-            self._at_work().begin_with(image)
-
     def close(self) -> None:
         """Give the worker back, if there is one."""
         seat, self._seat, self._kept = self._seat, None, None
-        if seat is not None:
-            seat.close()
         if self._placed:
             self._placed = False
-            self._workers.give_back()
+            self._workers.leave(seat)
 
     def turn(self, step: Callable[[Seat], Turn]) -> Turn:
         """One step of the source, other threads computing meanwhile; raises as `Seat.start`."""
-        with turnstile.outside():
-            return step(self._at_work())
+        if not self._placed:
+            with turnstile.outside():
+                self._workers.take(self._check)
+            self._placed = True
+        return self._workers.call(lambda: step(self._seated()))
 
     def start(self, source: str, inputs: Mapping[str, Any]) -> Turn:
         """Run source until it calls, waits or ends; raises as `Seat.start`."""
@@ -180,7 +200,7 @@ class Session:
 
     def image(self) -> bytes:
         """The session as it is between two pieces of source."""
-        return self._at_work().image()
+        return self._workers.call(self._at_work().image)
 
     @property
     def printed(self) -> str:
@@ -190,6 +210,10 @@ class Session:
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Within, others may have the worker; afterwards there is one again."""
+        if self._seat is None:
+            # Written down already, and nobody has asked for it since.
+            yield
+            return
         self._parked.clear()
         if not self._workers.lend(self):
             self.park()
@@ -200,13 +224,8 @@ class Session:
             # Nobody goes on with this session; but somebody may be writing it down.
             self._return()
             raise
-        if not self._return():
-            if self._kept is None:
-                raise Internal("a sandbox worker ended while its program waited", retriable=True)
-            with turnstile.outside():
-                self._sit()
-                kept, self._kept = self._kept, None
-                self._at_work().unpark(kept)
+        if not self._return() and self._kept is None:
+            raise Internal("a sandbox worker ended while its program waited", retriable=True)
 
     def _return(self) -> bool:
         """Whether the worker is still ours; if not, it has been left properly now."""
@@ -221,17 +240,28 @@ class Session:
         seat, self._seat = self._at_work(), None
         self._placed = False
         try:
+            self._workers.call(lambda: self._keep(seat))
+        finally:
+            self._parked.set()
+
+    def _keep(self, seat: Seat) -> None:
+        try:
             self._kept = seat.parked()
         except Exception:  # noqa: BLE001 - the session's own thread says so, not the caller's
             self._kept = None
         finally:
             seat.close()
-            self._parked.set()
 
-    def _sit(self) -> None:
-        self._workers.take(self._check)
-        self._placed = True
-        self._seat = self._workers.seat(self.bounds)
+    def _seated(self) -> Seat:
+        """A worker with the session in it; within `Workers.call`."""
+        if self._seat is None:
+            self._seat = self._workers.seat(self.bounds)
+            kept, self._kept = self._kept, None
+            if kept is not None:
+                self._seat.unpark(kept)
+            elif self._image is not None:
+                self._seat.begin_with(self._image)
+        return self._seat
 
     def _at_work(self) -> Seat:
         assert self._seat is not None, "the session has no worker"  # noqa: S101
