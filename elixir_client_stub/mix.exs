@@ -21,7 +21,7 @@ defmodule DSPyBridge.MixProject do
   end
 
   def application do
-    [mod: {DSPyBridge.Application, []}, extra_applications: [:logger]]
+    [mod: {DSPyBridge.Application, []}, extra_applications: [:logger, :crypto]]
   end
 
   defp elixirc_paths(:test), do: ["lib", "test/support"]

@@ -58,6 +58,7 @@ defmodule DSPyBridge.Call do
     :key,
     envelope: [],
     retry: false,
+    keep: true,
     depth: 0
   ]
 
@@ -98,6 +99,16 @@ defmodule DSPyBridge.Call do
     case Bridge.resolve(call.target) do
       {:ok, %Bridge{} = bridge} -> run_on(%{call | bridge: bridge})
       {:pool, pool} -> Pool.run(pool, call)
+      {:error, _error} = failed -> failed
+    end
+  end
+
+  @doc "Chooses the bridge of a call: of a pool, the member whose turn it is."
+  @spec bind(t()) :: {:ok, t()} | {:error, Error.t()}
+  def bind(%__MODULE__{} = call) do
+    case Bridge.resolve(call.target) do
+      {:ok, bridge} -> {:ok, %{call | bridge: bridge}}
+      {:pool, pool} -> bind(%{call | target: Pool.pick(pool, call)})
       {:error, _error} = failed -> failed
     end
   end
