@@ -397,11 +397,12 @@ defmodule DSPyBridge.Owner do
   ## The end of the daemon
 
   defp ended(state, reason) do
+    os_pid = state.os_pid
     state = state |> fail_calls(reason) |> forget_daemon()
     {pause, restarts} = Restarts.ended(state.restarts, reason, now())
     Process.send_after(self(), :open, pause)
     log(state, "the daemon ended: #{reason}")
-    Telemetry.daemon_down(state.bridge, state.os_pid, reason, Restarts.count(restarts))
+    Telemetry.daemon_down(state.bridge, os_pid, reason, Restarts.count(restarts))
 
     if Restarts.failing?(restarts),
       do: log(state, "it has ended #{Restarts.count(restarts)} times; calls fail until it is up")
