@@ -357,6 +357,10 @@ def _refused() -> Iterator[tuple[str, Direction, bytes, str, Any]]:
     for name, payload, number in _no_maps():
         for direction in ("to_daemon", "to_host"):
             yield f"{direction} {name}", direction, encode_frame(payload), "invalid_frame", number
+    # A host on the BEAM has no such limit.
+    deep = b'{"id":1,"result":' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}"
+    name = "to_daemon a nesting too deep"
+    yield name, "to_daemon", encode_frame(deep), "invalid_frame", 1
     for name, message, number in _no_requests():
         frame = encode_frame(encode(Codec.JSON, message).payload)
         yield f"to_daemon {name}", "to_daemon", frame, "invalid_message", number
@@ -380,8 +384,6 @@ def _no_maps() -> Iterator[tuple[str, bytes, Any]]:
     stamped = msgpack.packb({"id": 1, "result": msgpack.ExtType(5, b"x")})
     yield "a MessagePack extension", stamped, 1
     yield "Erlang's term_to_binary", bytes([131, 116, 0, 0, 0, 0]), None
-    deep = b'{"id":1,"result":' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}"
-    yield "a nesting too deep", deep, 1
 
 
 def _no_requests() -> Iterator[tuple[str, Any, Any]]:
