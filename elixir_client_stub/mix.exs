@@ -21,8 +21,15 @@ defmodule DSPyBridge.MixProject do
   end
 
   def application do
-    [mod: {DSPyBridge.Application, []}, extra_applications: [:logger, :crypto]]
+    [
+      mod: {DSPyBridge.Application, []},
+      extra_applications: [:logger, :crypto] ++ only_in(Mix.env())
+    ]
   end
+
+  # The tests ask the LM server what it saw.
+  defp only_in(:test), do: [:inets]
+  defp only_in(_), do: []
 
   defp elixirc_paths(:test), do: ["lib", "test/support"]
   defp elixirc_paths(_), do: ["lib"]

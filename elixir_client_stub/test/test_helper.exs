@@ -1,1 +1,17 @@
-ExUnit.start()
+# What needs the daemon is tagged `:daemon`. The Python comes from DSPY_BRIDGE_PYTHON, or is that of
+# the checkout; without one these tests are left out, unless somebody said where it should be.
+alias DSPyBridge.Test.Daemon
+
+excluded =
+  case Daemon.python() do
+    {:ok, _python} ->
+      []
+
+    {:error, text} ->
+      if System.get_env("DSPY_BRIDGE_PYTHON"), do: raise(text)
+      IO.puts("#{text}: the tests that need the daemon are left out")
+      [:daemon]
+  end
+
+# What crashes here on purpose would fill the screen; ExUnit shows it where a test fails.
+ExUnit.start(exclude: excluded, capture_log: true, timeout: 180_000, max_cases: 4)

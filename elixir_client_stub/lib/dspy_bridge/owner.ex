@@ -13,12 +13,14 @@ defmodule DSPyBridge.Owner do
 
   alias DSPyBridge.{
     Bridge,
-    Callbacks,
+    Callers,
     Codec,
     Daemon,
     Error,
     Exchange,
+    HostCalls,
     Link,
+    Restarts,
     Secret,
     Specs,
     Telemetry,
@@ -48,16 +50,13 @@ defmodule DSPyBridge.Owner do
     :opened,
     :restoring,
     :asked,
+    :restarts,
     status: :down,
     ready?: false,
     epoch: 0,
-    pause: 0,
-    ends: [],
     waiting: [],
-    watched: %{},
-    callers: %{},
-    hosted: %{},
-    serving: %{}
+    callers: %Callers{},
+    host_calls: %HostCalls{}
   ]
 
   def start_link({bridge, codec, options}) do
@@ -70,7 +69,15 @@ defmodule DSPyBridge.Owner do
     # What was in flight with the owner before us has had its answer.
     :ets.delete(bridge.link, :link)
     :ets.delete_all_objects(bridge.calls)
-    {:ok, %__MODULE__{bridge: bridge, codec: codec, options: options}, {:continue, :open}}
+
+    state = %__MODULE__{
+      bridge: bridge,
+      codec: codec,
+      options: options,
+      restarts: Restarts.new(Secret.unwrap(options))
+    }
+
+    {:ok, state, {:continue, :open}}
   end
 
   ## Starting the daemon
@@ -91,20 +98,12 @@ defmodule DSPyBridge.Owner do
         }
 
         Process.send_after(self(), {:late, state.epoch}, option(state, :start_timeout))
-        say(state, hello())
+        say(state, Wire.hello(@own_id))
 
       {:error, text} ->
         ended(state, text)
     end
   end
-
-  defp hello do
-    client = %{name: "dspy_bridge (Elixir)", version: version()}
-    args = %{protocol: [2], client: client, accepts: ["events", "calls"]}
-    Wire.request(@own_id, "hello", args)
-  end
-
-  defp version, do: to_string(Application.spec(:dspy_bridge, :vsn) || "0")
 
   defp greeted(state, {:ok, {:result, _id, info}}) do
     link = %Link{
@@ -115,18 +114,10 @@ defmodule DSPyBridge.Owner do
       epoch: state.epoch
     }
 
-    restoring = restore(state, link)
     look_after(state)
-    ready? = get_in(info, ["dspy", "ready"]) == true or state.ready?
-
-    settle(%{
-      state
-      | status: :restoring,
-        link: link,
-        info: info,
-        restoring: restoring,
-        ready?: ready?
-    })
+    ready? = state.ready? or get_in(info, ["dspy", "ready"]) == true
+    state = %{state | link: link, info: info, ready?: ready?}
+    settle(%{state | status: :restoring, restoring: restore(state)})
   end
 
   defp greeted(state, answer) do
@@ -137,58 +128,28 @@ defmodule DSPyBridge.Owner do
         _ -> "no answer to hello"
       end
 
-    Logger.error("dspy-bridge: the daemon refused hello: #{text}", dspy_bridge: state.bridge.name)
+    log(state, "the daemon refused hello: #{text}")
     Daemon.kill(state.os_pid)
     state
   end
 
-  # In a task: the specs may be large, and some are functions of the user's.
-  defp restore(state, link) do
-    {bridge, options} = {state.bridge, state.options}
-
-    task =
-      Task.Supervisor.async_nolink(Bridge.part(bridge, :tasks), fn ->
-        Specs.send_all(bridge, link, configure(bridge, options))
-      end)
-
+  # In a task: the specs may be large, and what gives the configuration is the user's.
+  defp restore(%{bridge: bridge, link: link, options: options}) do
+    tasks = Bridge.part(bridge, :tasks)
+    task = Task.Supervisor.async_nolink(tasks, fn -> Specs.restore(bridge, link, options) end)
     task.ref
-  end
-
-  defp configure(bridge, options) do
-    args =
-      case Secret.unwrap(options)[:configure] do
-        nil -> %{}
-        {module, function, args} -> apply(module, function, args)
-        function when is_function(function) -> function.()
-        args -> args
-      end
-
-    {args, []} = Callbacks.extract(bridge, "configure", Map.new(args))
-    if args == %{}, do: [], else: [{:start, [{"configure", args, nil}]}]
   end
 
   defp up(state, refused) do
     for {key, error} <- refused do
-      Logger.error("dspy-bridge: the daemon refused #{inspect(key)}: #{Exception.message(error)}",
-        dspy_bridge: state.bridge.name
-      )
+      log(state, "the daemon refused #{inspect(key)}: #{Exception.message(error)}")
     end
 
     :ets.insert(state.bridge.link, {:link, state.link})
 
-    Telemetry.event(
-      [:daemon, :up],
-      %{duration: System.monotonic_time() - state.opened},
-      %{
-        bridge: state.bridge.name,
-        os_pid: state.os_pid,
-        versions: Map.take(state.info, ["server", "dspy"]),
-        restored: :ets.info(state.bridge.specs, :size),
-        refused: length(refused)
-      }
-    )
-
-    settle(%{state | status: :up, restoring: nil, pause: 0})
+    taken = System.monotonic_time() - state.opened
+    Telemetry.daemon_up(state.bridge, state.os_pid, state.info, taken, length(refused))
+    settle(%{state | status: :up, restoring: nil, restarts: Restarts.up(state.restarts)})
   end
 
   ## Those who wait for it
@@ -209,8 +170,13 @@ defmodule DSPyBridge.Owner do
   defp awaited(:link, %{status: :up} = state), do: {:ok, state.link}
   defp awaited(:info, %{status: :up} = state), do: {:ok, state.info}
   defp awaited(:ready, %{status: :up, ready?: true}), do: :ok
-  defp awaited(_what, %{status: :failing, ends: [reason | _]}), do: {:error, cannot_start(reason)}
-  defp awaited(_what, _state), do: nil
+
+  defp awaited(_what, %{restarts: restarts} = state) do
+    if state.status != :up and Restarts.failing?(restarts) do
+      text = "the daemon cannot be kept up: #{Restarts.reason(restarts)}"
+      {:error, Error.new(:worker_died, text)}
+    end
+  end
 
   # Answers those who waited for what is so now.
   defp settle(state) do
@@ -222,9 +188,6 @@ defmodule DSPyBridge.Owner do
     %{state | waiting: waiting}
   end
 
-  defp cannot_start({_time, reason}),
-    do: Error.new(:worker_died, "the daemon cannot be kept up: #{reason}")
-
   ## What the daemon sends
 
   @impl true
@@ -233,6 +196,12 @@ defmodule DSPyBridge.Owner do
       :unknown -> {:noreply, decoded(state, frame)}
       head -> {:noreply, route(head, frame, state)}
     end
+  end
+
+  # It was asked to: a fresh one takes its place.
+  def handle_info({port, {:exit_status, 0}}, %{port: port} = state) do
+    state = state |> fail_calls("it was shut down") |> forget_daemon()
+    {:noreply, open(%{state | status: :down})}
   end
 
   def handle_info({port, {:exit_status, status}}, %{port: port} = state),
@@ -248,13 +217,9 @@ defmodule DSPyBridge.Owner do
 
   def handle_info({:watch, id, caller}, state) do
     # Most are answered by now.
-    if :ets.member(state.bridge.calls, id) do
-      monitor = Process.monitor(caller)
-      callers = Map.put(state.callers, monitor, id)
-      {:noreply, %{state | watched: Map.put(state.watched, id, monitor), callers: callers}}
-    else
-      {:noreply, state}
-    end
+    waits? = :ets.member(state.bridge.calls, id)
+    callers = if waits?, do: Callers.watch(state.callers, id, caller), else: state.callers
+    {:noreply, %{state | callers: callers}}
   end
 
   def handle_info({:abandon, epoch, id}, state) do
@@ -270,27 +235,23 @@ defmodule DSPyBridge.Owner do
   end
 
   def handle_info({:DOWN, ref, :process, _task, reason}, %{restoring: ref} = state) do
-    text = "the specs could not be sent: #{Exception.format_exit(reason)}"
-    Logger.error("dspy-bridge: #{text}", dspy_bridge: state.bridge.name)
+    log(state, "the specs could not be sent: #{Exception.format_exit(reason)}")
     Daemon.kill(state.os_pid)
     {:noreply, %{state | restoring: nil}}
   end
 
   def handle_info({:DOWN, ref, :process, _pid, reason}, state) do
-    case state do
-      %{serving: %{^ref => call}} -> {:noreply, served(state, ref, call, reason)}
-      %{callers: %{^ref => id}} -> {:noreply, caller_died(state, id)}
-      _ -> {:noreply, state}
+    case HostCalls.ended(state.host_calls, ref, reason) do
+      {:answered, _call, open} -> {:noreply, %{state | host_calls: open}}
+      {:killed, call, open} -> {:noreply, answer_for(%{state | host_calls: open}, call, reason)}
+      :none -> {:noreply, caller_died(state, Callers.id_of(state.callers, ref))}
     end
   end
 
   ## Time
 
   def handle_info({:late, epoch}, %{epoch: epoch, status: :greeting} = state) do
-    Logger.error("dspy-bridge: the daemon did not say hello in time",
-      dspy_bridge: state.bridge.name
-    )
-
+    log(state, "the daemon did not say hello in time")
     Daemon.kill(state.os_pid)
     {:noreply, state}
   end
@@ -300,10 +261,7 @@ defmodule DSPyBridge.Owner do
     silent = now() - asked
 
     if silent > option(state, :health_timeout) do
-      Logger.error("dspy-bridge: the daemon has not answered for #{silent} ms; it is killed",
-        dspy_bridge: state.bridge.name
-      )
-
+      log(state, "the daemon has not answered for #{silent} ms; it is killed")
       Daemon.kill(state.os_pid)
       {:noreply, state}
     else
@@ -331,10 +289,7 @@ defmodule DSPyBridge.Owner do
         route(Wire.head(message), frame, state)
 
       {:error, error} ->
-        Logger.error("dspy-bridge: an unreadable frame: #{Exception.message(error)}",
-          dspy_bridge: state.bridge.name
-        )
-
+        log(state, "an unreadable frame: #{Exception.message(error)}")
         state
     end
   end
@@ -377,76 +332,31 @@ defmodule DSPyBridge.Owner do
   end
 
   defp route({:call, call}, frame, state) do
-    {:ok, task} =
-      Task.Supervisor.start_child(
-        Bridge.part(state.bridge, :tasks),
-        Callbacks,
-        :serve,
-        [state.bridge, state.link, frame]
-      )
-
-    monitor = Process.monitor(task)
-
-    %{
-      state
-      | hosted: Map.put(state.hosted, call, {task, monitor}),
-        serving: Map.put(state.serving, monitor, call)
-    }
+    open = HostCalls.start(state.host_calls, call, state.bridge, state.link, frame)
+    %{state | host_calls: open}
   end
 
-  defp route({:cancel_call, call}, _frame, state) do
-    case state.hosted do
-      %{^call => {task, monitor}} ->
-        Process.demonitor(monitor, [:flush])
-        Process.exit(task, :kill)
-        forget(state, monitor, call)
-
-      _ ->
-        state
-    end
-  end
+  defp route({:cancel_call, call}, _frame, state),
+    do: %{state | host_calls: HostCalls.cancel(state.host_calls, call)}
 
   defp unreadable(state, frame) do
     with {:ok, {:error, nil, error}} <- Wire.decode(state.codec, frame) do
-      Logger.error("dspy-bridge: the daemon could not read a frame: #{Exception.message(error)}",
-        dspy_bridge: state.bridge.name
-      )
+      log(state, "the daemon could not read a frame: #{Exception.message(error)}")
     end
   end
 
-  # A task answers for itself, whatever its callback does; only one that was killed cannot.
-  defp served(state, monitor, call, reason) do
-    state = forget(state, monitor, call)
-
-    if reason in [:normal, :noproc] do
-      state
-    else
-      Logger.error("dspy-bridge: a callback was killed: #{Exception.format_exit(reason)}",
-        dspy_bridge: state.bridge.name
-      )
-
-      say(state, Wire.answer(call, {:error, "the callback was killed"}))
-    end
-  end
-
-  defp forget(state, monitor, call) do
-    %{state | hosted: Map.delete(state.hosted, call), serving: Map.delete(state.serving, monitor)}
+  defp answer_for(state, call, reason) do
+    log(state, "a callback was killed: #{Exception.format_exit(reason)}")
+    say(state, Wire.answer(call, {:error, "the callback was killed"}))
   end
 
   ## Callers who are gone
 
-  defp unwatch(state, id) do
-    case Map.pop(state.watched, id) do
-      {nil, _watched} ->
-        state
-
-      {monitor, watched} ->
-        Process.demonitor(monitor, [:flush])
-        %{state | watched: watched, callers: Map.delete(state.callers, monitor)}
-    end
-  end
+  defp unwatch(state, id), do: %{state | callers: Callers.unwatch(state.callers, id)}
 
   # A change of the registry is not taken back: it is done soon, and the specs here have to agree.
+  defp caller_died(state, nil), do: state
+
   defp caller_died(state, id) do
     case :ets.lookup(state.bridge.calls, id) do
       [{_id, _caller, _alias, _events?, nil}] -> abandon(state, id)
@@ -487,27 +397,17 @@ defmodule DSPyBridge.Owner do
   ## The end of the daemon
 
   defp ended(state, reason) do
+    os_pid = state.os_pid
     state = state |> fail_calls(reason) |> forget_daemon()
-    window = now() - option(state, :failure_window)
-    ends = [{now(), reason} | Enum.filter(state.ends, fn {time, _} -> time > window end)]
-
-    Logger.error("dspy-bridge: the daemon ended: #{reason}", dspy_bridge: state.bridge.name)
-    metadata = %{bridge: state.bridge.name, os_pid: state.os_pid, reason: reason}
-    Telemetry.event([:daemon, :down], %{count: length(ends)}, metadata)
-
-    {first, longest} = option(state, :backoff)
-    pause = if state.pause == 0, do: first, else: min(2 * state.pause, longest)
+    {pause, restarts} = Restarts.ended(state.restarts, reason, now())
     Process.send_after(self(), :open, pause)
-    status = if length(ends) >= option(state, :max_failures), do: :failing, else: :down
+    log(state, "the daemon ended: #{reason}")
+    Telemetry.daemon_down(state.bridge, os_pid, reason, Restarts.count(restarts))
 
-    if status == :failing and state.status != :failing do
-      Logger.error(
-        "dspy-bridge: the daemon ended #{length(ends)} times; calls fail until it is up",
-        dspy_bridge: state.bridge.name
-      )
-    end
+    if Restarts.failing?(restarts),
+      do: log(state, "it has ended #{Restarts.count(restarts)} times; calls fail until it is up")
 
-    settle(%{state | status: status, pause: pause, ends: ends, os_pid: nil})
+    settle(%{state | status: :down, restarts: restarts})
   end
 
   defp fail_calls(state, reason) do
@@ -524,26 +424,19 @@ defmodule DSPyBridge.Owner do
   end
 
   defp forget_daemon(state) do
-    for {_call, {task, monitor}} <- state.hosted do
-      Process.demonitor(monitor, [:flush])
-      Process.exit(task, :kill)
-    end
-
-    for {monitor, _id} <- state.callers, do: Process.demonitor(monitor, [:flush])
     if state.restoring, do: Process.demonitor(state.restoring, [:flush])
     if is_port(state.port) and Port.info(state.port), do: Port.close(state.port)
 
     %{
       state
       | port: nil,
+        os_pid: nil,
         link: nil,
         asked: nil,
         restoring: nil,
         ready?: false,
-        watched: %{},
-        callers: %{},
-        hosted: %{},
-        serving: %{}
+        callers: Callers.unwatch_all(state.callers),
+        host_calls: HostCalls.cancel_all(state.host_calls)
     }
   end
 
@@ -583,12 +476,15 @@ defmodule DSPyBridge.Owner do
   if {:format_status, 1} in GenServer.behaviour_info(:callbacks), do: @impl(true)
 
   def format_status(status) do
-    shown = Map.take(status.state, [:status, :os_pid, :epoch, :ends, :ready?])
+    shown = Map.take(status.state, [:status, :os_pid, :epoch, :restarts, :ready?])
     status |> Map.put(:state, shown) |> Map.replace(:message, "not shown")
   end
 
   defp look_after(state),
     do: Process.send_after(self(), {:look, state.epoch}, option(state, :health_interval))
+
+  defp log(state, text),
+    do: Logger.error("dspy-bridge: " <> text, dspy_bridge: state.bridge.name)
 
   defp option(state, name), do: Secret.unwrap(state.options)[name]
   defp now, do: System.monotonic_time(:millisecond)

@@ -9,7 +9,7 @@ defmodule DSPyBridge.Specs do
   # Only the owner of the port writes, when it passes on the reply that says the daemon has the
   # spec. So the table changes in the order in which the daemon's registry does.
 
-  alias DSPyBridge.{Bridge, Call, Exchange, Link, Secret}
+  alias DSPyBridge.{Bridge, Call, Callbacks, Exchange, Link, Secret}
 
   @commands ~w(configure create_module create_program put_dataset import delete optimize)
 
@@ -158,15 +158,17 @@ defmodule DSPyBridge.Specs do
   end
 
   @doc """
-  Sends everything to a fresh daemon.
+  Sends everything to a fresh daemon: the bridge's option `:configure` first.
 
   Specs may need each other in either direction, so what is refused as `not_found` is sent again
   for as long as that helps.
 
   Returns what was refused all the same, as `{key, error}`.
   """
-  @spec send_all(Bridge.t(), Link.t(), [tuple()]) :: [{term(), DSPyBridge.Error.t()}]
-  def send_all(bridge, link, first) do
+  @spec restore(Bridge.t(), Link.t(), Secret.t()) :: [{term(), DSPyBridge.Error.t()}]
+  def restore(bridge, link, options) do
+    first = first(bridge, Secret.unwrap(options)[:configure])
+
     rows =
       for {key, _position, secret} <- List.keysort(:ets.tab2list(bridge.specs), 1),
           do: {key, Secret.unwrap(secret)}
@@ -174,6 +176,15 @@ defmodule DSPyBridge.Specs do
     # How it is configured comes first: modules name LMs.
     {configs, specs} = Enum.split_with(rows, &match?({{:configure, _}, _}, &1))
     send_rows(bridge, link, first ++ configs) ++ send_until_settled(bridge, link, specs)
+  end
+
+  defp first(_bridge, nil), do: []
+  defp first(bridge, {module, function, args}), do: first(bridge, apply(module, function, args))
+  defp first(bridge, function) when is_function(function), do: first(bridge, function.())
+
+  defp first(bridge, args) do
+    {args, []} = Callbacks.extract(bridge, "configure", Map.new(args))
+    if args == %{}, do: [], else: [{:start, [{"configure", args, nil}]}]
   end
 
   defp send_until_settled(bridge, link, rows) do

@@ -72,8 +72,23 @@ defmodule DSPyBridge.Telemetry do
   end
 
   @doc false
-  @spec event([atom()], map(), map()) :: :ok
-  def event(name, measurements, metadata) do
+  def daemon_up(bridge, os_pid, info, duration, refused) do
+    event([:daemon, :up], %{duration: duration}, %{
+      bridge: bridge.name,
+      os_pid: os_pid,
+      versions: Map.take(info, ["server", "dspy"]),
+      restored: :ets.info(bridge.specs, :size),
+      refused: refused
+    })
+  end
+
+  @doc false
+  def daemon_down(bridge, os_pid, reason, count) do
+    metadata = %{bridge: bridge.name, os_pid: os_pid, reason: reason}
+    event([:daemon, :down], %{count: count}, metadata)
+  end
+
+  defp event(name, measurements, metadata) do
     if loaded?(), do: :telemetry.execute([:dspy_bridge | name], measurements, metadata)
     :ok
   end

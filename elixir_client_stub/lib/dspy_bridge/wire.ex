@@ -60,6 +60,16 @@ defmodule DSPyBridge.Wire do
   end
 
   @doc """
+  The request that raises a connection to version 2, which has events and host calls.
+  """
+  @spec hello(id()) :: map()
+  def hello(id) do
+    version = to_string(Application.spec(:dspy_bridge, :vsn) || "0")
+    client = %{name: "dspy_bridge (Elixir)", version: version}
+    request(id, "hello", %{protocol: [2], client: client, accepts: ["events", "calls"]})
+  end
+
+  @doc """
   The answer to a host call.
 
       iex> DSPyBridge.Wire.answer("c3", {:ok, 0.5})
