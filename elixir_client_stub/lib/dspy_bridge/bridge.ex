@@ -116,7 +116,7 @@ defmodule DSPyBridge.Link do
   defstruct @enforce_keys
 
   @type t :: %__MODULE__{
-          port: port(),
+          port: DSPyBridge.Daemon.connection(),
           owner: pid(),
           codec: module(),
           max_frame: pos_integer(),
@@ -132,7 +132,7 @@ defmodule DSPyBridge.Link do
   """
   @spec write(t(), iodata(), integer() | :infinity) :: :ok | :closed | :busy
   def write(%__MODULE__{port: port} = link, frame, deadline) do
-    if Port.command(port, frame, [:nosuspend]) do
+    if DSPyBridge.Daemon.write(port, frame) do
       :ok
     else
       # Not suspended: a suspended process could not give up at its deadline.

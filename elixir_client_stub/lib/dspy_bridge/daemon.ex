@@ -11,6 +11,7 @@ defmodule DSPyBridge.Daemon do
   @spec find(keyword()) :: {:ok, {String.t(), [String.t()]}} | {:error, String.t()}
   def find(options) do
     candidates = [
+      fn -> fake(options[:fake]) end,
       fn -> command(options[:command]) end,
       fn -> python(options[:python], "the option :python") end,
       fn -> python(System.get_env("DSPY_BRIDGE_PYTHON"), "DSPY_BRIDGE_PYTHON") end,
@@ -22,6 +23,14 @@ defmodule DSPyBridge.Daemon do
     ]
 
     Enum.find_value(candidates, {:error, nowhere()}, & &1.())
+  end
+
+  defp fake(nil), do: nil
+
+  defp fake(name) do
+    if GenServer.whereis(name),
+      do: {:ok, {"", []}},
+      else: {:error, "the option :fake names #{inspect(name)}, which does not run"}
   end
 
   defp command(nil), do: nil
@@ -68,9 +77,16 @@ defmodule DSPyBridge.Daemon do
       "DSPY_BRIDGE_PYTHON; `mix dspy_bridge.setup` tells how to install it"
   end
 
+  @typedoc "A port, or the process that stands for one: see `DSPyBridge.FakeDaemon`."
+  @type connection :: port() | pid()
+
   @doc "Starts the daemon behind a port, which the calling process owns."
-  @spec open(keyword()) :: {:ok, port()} | {:error, String.t()}
+  @spec open(keyword()) :: {:ok, connection()} | {:error, String.t()}
   def open(options) do
+    if fake = options[:fake], do: DSPyBridge.FakeDaemon.open(fake), else: open_port(options)
+  end
+
+  defp open_port(options) do
     with {:ok, {program, args}} <- find(options) do
       settings = [
         :binary,
@@ -102,7 +118,9 @@ defmodule DSPyBridge.Daemon do
   end
 
   @doc "The daemon's pid, while its port is open."
-  @spec pid(port()) :: non_neg_integer() | nil
+  @spec pid(connection()) :: non_neg_integer() | pid() | nil
+  def pid(fake) when is_pid(fake), do: fake
+
   def pid(port) do
     case Port.info(port, :os_pid) do
       {:os_pid, pid} -> pid
@@ -110,9 +128,24 @@ defmodule DSPyBridge.Daemon do
     end
   end
 
+  @doc "Writes a frame; `false` while the daemon does not read. Raises when it has ended."
+  @spec write(connection(), iodata()) :: boolean()
+  def write(port, frame) when is_port(port), do: Port.command(port, frame, [:nosuspend])
+
+  def write(fake, frame) do
+    unless Process.alive?(fake), do: raise(ArgumentError, "the daemon has ended")
+    send(fake, {self(), {:command, frame}})
+    true
+  end
+
   @doc "Kills the daemon; what it started dies with it."
-  @spec kill(non_neg_integer() | nil) :: :ok
+  @spec kill(non_neg_integer() | pid() | nil) :: :ok
   def kill(nil), do: :ok
+
+  def kill(fake) when is_pid(fake) do
+    Process.exit(fake, :kill)
+    :ok
+  end
 
   def kill(pid) do
     System.cmd("kill", ["-KILL", Integer.to_string(pid)], stderr_to_stdout: true)

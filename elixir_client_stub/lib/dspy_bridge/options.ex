@@ -10,6 +10,8 @@ defmodule DSPyBridge.Options do
     command:
       {:command, nil,
        "the daemon's program, or `[program | arguments]`; see *How Python is found* below"},
+    fake:
+      {:fake, nil, "a `DSPyBridge.FakeDaemon` in place of the daemon, for tests without Python"},
     python: {:string, nil, "a Python that has `dspy-bridge` installed; runs `python -m bridge`"},
     args: {:strings, [], "more arguments of the daemon, as `dspy-bridge --help` lists them"},
     env: {:env, %{}, "environment variables of the daemon, beside those of the BEAM"},
@@ -126,6 +128,7 @@ defmodule DSPyBridge.Options do
   defp valid?(:name, name) when is_atom(name), do: true
   defp valid?(:name, {:global, _}), do: true
   defp valid?(:name, {:via, module, _}), do: is_atom(module)
+  defp valid?(:fake, fake), do: is_pid(fake) or valid?(:name, fake)
   defp valid?(:command, [program | args]), do: valid?(:string, program) and valid?(:strings, args)
   defp valid?(:command, program), do: valid?(:string, program)
   defp valid?(:string, text), do: is_binary(text) and text != ""
@@ -156,6 +159,7 @@ defmodule DSPyBridge.Options do
   defp valid?(_type, _value), do: false
 
   defp must(:name), do: "must be an atom, {:global, term} or {:via, module, term}"
+  defp must(:fake), do: "must be the pid or the name of a DSPyBridge.FakeDaemon"
   defp must(:command), do: "must be a program, or a list of a program and its arguments"
   defp must(:string), do: "must be a string that is not empty"
   defp must(:strings), do: "must be a list of strings"

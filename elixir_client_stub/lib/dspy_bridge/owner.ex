@@ -386,7 +386,7 @@ defmodule DSPyBridge.Owner do
   defp write(%{port: nil} = state, _frame), do: state
 
   defp write(state, frame) do
-    unless Port.command(state.port, frame, [:nosuspend]),
+    unless Daemon.write(state.port, frame),
       do: Process.send_after(self(), {:write, state.epoch, frame}, @write_again)
 
     state
