@@ -22,7 +22,7 @@ defmodule DSPyAsh.Core.Program do
 
     create :create do
       primary? true
-      accept [:name, :description, :modules, :forward, :forward_fn, :steps]
+      accept [:id, :name, :description, :modules, :forward, :forward_fn, :steps]
       change DSPyAsh.Core.Changes.SendProgram
     end
 
@@ -72,7 +72,8 @@ defmodule DSPyAsh.Core.Program do
   end
 
   attributes do
-    uuid_primary_key :id
+    # May be given: a function for `forward: :host` is registered under it before the row is there.
+    uuid_primary_key :id, writable?: true
 
     attribute :tenant, :string, allow_nil?: false
     attribute :name, :string, allow_nil?: false, public?: true
