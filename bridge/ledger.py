@@ -97,8 +97,7 @@ class Ledger:
                 self._text > self._max_text and len(self._rows) > 1
             ):
                 self._text -= self._rows.popleft()[1]
-        if scope.keep_rows:
-            scope.rows.append(row)
+        scope.keep(row)
 
     def add_run(self, scope: Scope, program_id: str, used: Mapping[str, Mapping[str, Any]]) -> None:
         """Count what a run's process used: usage maps by LM name."""

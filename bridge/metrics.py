@@ -275,7 +275,6 @@ def parse_reward(value: Any, path: str = "reward") -> RewardSpec:
 
 
 _ELSEWHERE = {
-    "host": "a metric that the host answers needs host calls, which are not made here",
     "code": "a metric given as source needs the sandbox, which is not here",
     "lm": "an LM judges in `optimize` and `evaluate`, not here",
 }

@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bridge.turnstile import turnstile
-from protocol.errors import BridgeError, BudgetExceeded, DeadlineExceeded
+from protocol.errors import BridgeError, BudgetExceeded, DeadlineExceeded, HostError, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from bridge.hostlink import HostLink
 
 __all__ = [
     "Budget",
@@ -96,7 +98,9 @@ class Scope:
     """One request's limits and counters. Times are `time.monotonic` seconds.
 
     `record` may answer LM calls from an earlier run, and keeps those of this one; `on_lm` hears of
-    each LM call's end, with its error or None.
+    each LM call's end, with its error or None. A scope with a `parent` is a request that the host
+    sent while it answers a call of the parent's: what it spends is spent there as well, and it
+    ends with it.
     """
 
     request_id: int | str | None = None
@@ -111,6 +115,8 @@ class Scope:
     record: Any = None
     on_lm: Callable[[BaseException | None], None] | None = None
     progress: Callable[[dict[str, Any]], None] = lambda _: None
+    host: HostLink | None = None
+    parent: Scope | None = None
     seconds: float | None = None
     deadline: float | None = None
     budget: Budget = field(default_factory=Budget)
@@ -123,6 +129,7 @@ class Scope:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _aborts: dict[int, Callable[[], None]] = field(default_factory=dict)
     _wake: threading.Event | None = None
+    _asked: dict[int, str] = field(default_factory=dict)
 
     @property
     def stopped(self) -> bool:
@@ -148,6 +155,8 @@ class Scope:
 
     def check(self) -> None:
         """Raise Stopped if the request was stopped or its time is over."""
+        if self.parent is not None:
+            self.parent.check()
         if self._error is None:
             if self.deadline is None or time.monotonic() < self.deadline:
                 return
@@ -155,8 +164,17 @@ class Scope:
         raise Stopped(self._error or DeadlineExceeded("the request was stopped"))
 
     def out_of_time(self) -> BridgeError:
-        """The answer once `deadline` has passed: whichever of deadline and budget set it."""
+        """The answer once `deadline` has passed: whichever of deadline and budget set it.
+
+        When the request waits for the host by then, it is the host that was too late.
+        """
         bound, deadline = self.budget.seconds, self.deadline or self.started
+        asked = next(iter(self._asked.values()), None)
+        if asked is not None:
+            return HostError(
+                f"the host did not answer {asked} within the request's "
+                f"{1000 * (deadline - self.started):.0f} ms"
+            )
         if bound is not None and deadline >= self.started + bound:
             return BudgetExceeded(
                 f"the budget of {bound:g} seconds is used up",
@@ -186,6 +204,14 @@ class Scope:
             with self._lock:
                 self._aborts.pop(key, None)
 
+    def on_stop(self, abort: Callable[[], None]) -> None:
+        """Let `stop` call `abort`, however long this scope lives; at once if it was stopped."""
+        with self._lock:
+            if self._error is None:
+                self._aborts[id(abort)] = abort
+                return
+        abort()
+
     def sleep(self, seconds: float) -> None:
         """Wait, unless the request is stopped first (then raise Stopped)."""
         with self._lock:
@@ -197,9 +223,70 @@ class Scope:
             wake.wait(self.remaining(seconds))
         self.check()
 
+    def ask_host(
+        self,
+        target: str,
+        name: str,
+        args: dict[str, Any],
+        *,
+        on_chunk: Callable[[str], None] | None = None,
+        seconds: float | None = None,
+    ) -> Any:
+        """The host's answer to a call; waits for it.
+
+        Args:
+            target: one of `protocol.HOST_CALL_TARGETS`.
+            name: which of the host's functions.
+            args: plain values.
+            on_chunk: hears the pieces of text that the host sends before it answers.
+            seconds: how long the host may take; `host_call_ms` when left out.
+
+        Raises:
+            Unsupported: this connection takes no host calls.
+            HostError: the host failed, or did not answer in time.
+            Stopped: the request was stopped meanwhile; the host's call is withdrawn.
+        """
+        if self.host is None:
+            raise Unsupported(f"{target} {name!r} is the host's, and there is no host to ask here")
+        self.check()
+        what = f"{target} {name!r}"
+        key = id(what)
+        self._asked[key] = what
+        try:
+            return self.host.ask(self, target, name, args, on_chunk=on_chunk, seconds=seconds)
+        finally:
+            self._asked.pop(key, None)
+
+    def within(self, request_id: int | str | None) -> Scope:
+        """The scope of a request that the host sends while it answers a call of this one."""
+        return Scope(
+            request_id=request_id,
+            tenant=self.tenant,
+            program_id=self.program_id,
+            lm=self.lm,
+            lms=self.lms,
+            adapter=self.adapter,
+            traceparent=self.traceparent,
+            keep_rows=self.keep_rows,
+            record=self.record,
+            on_lm=self.on_lm,
+            host=self.host,
+            parent=self,
+            deadline=self.deadline,
+        )
+
+    def keep(self, row: Any) -> None:
+        """Remember an LM call for the trace, here and where this request came from."""
+        if self.keep_rows:
+            self.rows.append(row)
+        if self.parent is not None:
+            self.parent.keep(row)
+
     def spend_call(self) -> None:
         """Ask for one LM call; raise Stopped if the budget has none left."""
         self.check()
+        if self.parent is not None:
+            self.parent.spend_call()
         with self._lock:
             fault = self._overspent()
             if fault is None:
@@ -230,9 +317,15 @@ class Scope:
         """Add one call's usage under the model's name."""
         tally = current_tally.get()
         with self._lock:
-            self.usage.setdefault(model, Usage()).add(usage)
             if tally is not None:
                 tally.setdefault(model, Usage()).add(usage)
+        self._add(model, usage)
+
+    def _add(self, model: str, usage: Usage) -> None:
+        with self._lock:
+            self.usage.setdefault(model, Usage()).add(usage)
+        if self.parent is not None:
+            self.parent._add(model, usage)  # noqa: SLF001 - the same class
 
     def warn(self, text: str) -> None:
         """A note for `_meta.warnings`; at most 50, each once."""

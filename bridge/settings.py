@@ -35,6 +35,12 @@ class Limits:
     default_deadline_ms: int = 600_000
     """For requests that name no deadline: every wait has an end."""
 
+    host_call_ms: int = 120_000
+    """How long the host may take for one call: a host that forgot one holds nothing for ever."""
+
+    max_nested: int = 4_096
+    """Requests within host calls that run at once: they wait for no place, so this is the bound."""
+
     drain_ms: int = 30_000
     """After end of input, how long requests in flight may take to finish."""
 
@@ -58,7 +64,14 @@ class Limits:
 
 
 CONFIGURABLE = frozenset(
-    {"max_concurrent", "max_queued", "max_batch_concurrency", "default_deadline_ms", "drain_ms"}
+    {
+        "max_concurrent",
+        "max_queued",
+        "max_batch_concurrency",
+        "default_deadline_ms",
+        "host_call_ms",
+        "drain_ms",
+    }
 )
 """Bounds that `configure` may change; the others size buffers that exist already."""
 

@@ -324,13 +324,16 @@ def error_from_wire(error: dict[str, Any] | str) -> BridgeError:
         error = {"code": code, "message": message}
     kind = next((k for k in BridgeError.__subclasses__() if k.code == error.get("code")), Internal)
     found = kind.__new__(kind)
+    after, retriable = error.get("retry_after_ms"), error.get("retriable")
     BridgeError.__init__(
         found,
         str(error.get("message")),
-        retry_after_ms=error.get("retry_after_ms"),
-        retriable=error.get("retriable"),
-        **(error.get("details") or {}),
+        retry_after_ms=after if isinstance(after, int) else None,
+        retriable=retriable if isinstance(retriable, bool) else None,
     )
+    # Not as keywords: what a peer calls its details may be the name of an argument.
+    details = error.get("details")
+    found.details = dict(details) if isinstance(details, dict) else {}
     return found
 
 

@@ -18,8 +18,12 @@ SOURCES = sorted(
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"protocol", "bridge", "bridge.turnstile"}),
-    frozenset({"bridge.specs", "bridge.judges", "bridge.metrics", "bridge.retrieval"}),
-    frozenset({"bridge.scope", "bridge.secrets", "bridge.settings", "bridge.log"}),
+    frozenset(
+        {"bridge.specs", "bridge.judges", "bridge.metrics", "bridge.retrieval", "bridge.scorers"}
+    ),
+    frozenset(
+        {"bridge.hostlink", "bridge.scope", "bridge.secrets", "bridge.settings", "bridge.log"}
+    ),
     frozenset({"bridge.datasets", "bridge.ensembles", "bridge.ledger", "bridge.registry"}),
     frozenset({"bridge.client"}),
     frozenset({"bridge.engine", "bridge.sandbox", "bridge.runs"}),
@@ -124,7 +128,8 @@ def test_the_protocol_imports_the_standard_library_and_its_codecs_only() -> None
 
 
 def test_the_specs_are_pure_data() -> None:
-    allowed = {"bridge.specs", "bridge.judges", "bridge.metrics", "bridge.retrieval", "protocol"}
+    allowed = {"bridge.specs", "protocol"}
+    allowed |= {"bridge.judges", "bridge.metrics", "bridge.retrieval", "bridge.scorers"}
     offences = [
         f"{named(path)} imports {module}"
         for path in SOURCES

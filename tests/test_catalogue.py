@@ -16,7 +16,7 @@ from bridge.commands.greeting_models import HelloArgs
 from bridge.commands.table import COMMANDS
 from bridge.metrics import METRICS
 from bridge.specs.lm_providers import LITELLM, PROVIDERS, provider_names
-from bridge.specs.modules import MODULE_TYPES, NOT_YET
+from bridge.specs.module_types import MODULE_TYPES, NOT_YET
 from protocol import VERSIONS
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bridge.client.functions import HostFunctions
 from bridge.client.port import DaemonExited, Port, RequestFailed
 
-__all__ = ["DaemonExited", "Port", "RequestFailed"]
+__all__ = ["DaemonExited", "HostFunctions", "Port", "RequestFailed"]

@@ -13,10 +13,12 @@ import sys
 import threading
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from protocol import Codec, ErrorReply, Event, HostSession, Reply
+from protocol import CancelCall, Codec, ErrorReply, Event, HostCall, HostSession, Reply
+from protocol.errors import Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -88,6 +90,8 @@ class Port:
         self.session = HostSession(codec=codec)
         self.events: SimpleQueue[Event] = SimpleQueue()
         self.on_event: Callable[[Event], None] = self.events.put
+        self.on_call: Callable[[HostCall], None] = self._refuse
+        self.on_cancel_call: Callable[[CancelCall], None] = lambda _: None
         self.unrouted: list[Any] = []
         self._ids = itertools.count(1)
         # Keyed by what a reply may carry: None is the id of a frame that could not be read.
@@ -135,7 +139,19 @@ class Port:
 
     def hello(self, *versions: int) -> Any:
         """Say hello; version 2 unless told otherwise."""
-        return self.call("hello", {"protocol": list(versions or (1, 2)), "accepts": ["events"]})
+        accepts = ["events", "calls"]
+        return self.call("hello", {"protocol": list(versions or (1, 2)), "accepts": accepts})
+
+    def answer(self, call: int | str, *, result: Any = None, error: Any = None) -> None:
+        """Answer a host call that `on_call` was given. Any thread, any time.
+
+        Raises:
+            FrameTooLarge, ValueError: the answer has no form on the wire.
+        """
+        frame = self.session.encode_answer(call, result=result, error=error)
+        # The daemon may have gone meanwhile, and our end of the pipe with it.
+        with suppress(OSError, ValueError):
+            self.write(frame)
 
     def wait_ready(self, timeout: float = CALL_TIMEOUT) -> Event:
         """Wait for the `ready` event (after `hello`).
@@ -216,9 +232,13 @@ class Port:
             self._fail_all()
 
     def _route(self, message: Any) -> None:
-        if isinstance(message, Event):
-            self.on_event(message)
-            return
+        match message:
+            case Event():
+                return self.on_event(message)
+            case HostCall():
+                return self.on_call(message)
+            case CancelCall():
+                return self.on_cancel_call(message)
         future = None
         if isinstance(message, Reply | ErrorReply):
             with self._lock:
@@ -229,6 +249,11 @@ class Port:
             future.set_result(message.result)
         else:
             future.set_exception(RequestFailed(message.error))
+        return None
+
+    def _refuse(self, call: HostCall) -> None:
+        refusal = Unsupported(f"this host answers no calls: {call.target} {call.name!r}")
+        self.answer(call.call, error=refusal.to_wire())
 
     def _fail_all(self) -> None:
         try:

@@ -12,7 +12,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "configuring": ("configure",),
     "creating": ("create_module", "create_program"),
     "running": ("forward", "execute", "batch"),
-    "generating": ("generate", "generate_batch", "count_tokens"),
+    "generating": ("generate", "generate_batch", "count_tokens", "lm_chunk"),
     "keeping": ("get", "list", "delete", "export", "import"),
     "observing": ("history", "usage", "stats"),
     "optimizing": ("optimize", "evaluate", "run_list", "run_get", "run_stop", "put_dataset"),
@@ -27,6 +27,8 @@ MODULES = (
     "best_of_n",
     "refine",
     "custom",
+    "react",
+    "react_v2",
     "retrieve",
 )
 METRICS = ("exact_match", "f1_score", "passage_match", "contains", "max_words")

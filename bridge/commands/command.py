@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bridge.engine.runtime import Engine
+    from bridge.hostlink import HostLink
     from bridge.ledger import Ledger
     from bridge.registry import Registry
     from bridge.runs.table import Runs
@@ -44,15 +45,20 @@ class Services:
     health: Callable[[], dict[str, Any]]
     greet: Callable[[int], dict[str, Any]]
     in_turn: Callable[[Callable[[], Any]], Any]
+    host: Callable[[], HostLink]
     worker: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One request as a command sees it."""
+    """One request as a command sees it.
+
+    `hear` takes pieces of an LM's answer, in a request that the host sends while it is the LM.
+    """
 
     services: Services
     scope: Scope
+    hear: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,8 @@ class Command:
     """The model in a child process, where it is another."""
     ends_itself: bool = False
     """Whether the command keeps its deadline itself, and answers with what it has by then."""
+    within: bool = False
+    """Whether it works where the host call comes from that is its `parent`, be that a child."""
 
     @property
     def summary(self) -> str:

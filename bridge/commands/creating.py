@@ -28,7 +28,9 @@ class CreateModuleArgs(Args):
     ] = None
     config: Annotated[Any, Field(description="generation options and the type's own")] = None
     state: Annotated[Any, Field(description="{demos, instructions, predictors}")] = None
-    tools: Annotated[Any, Field(description="not in this version")] = None
+    tools: Annotated[
+        Any, Field(description="[{name, description, parameters: JSON Schema}], the host's")
+    ] = None
     lm: Annotated[Any, Field(description="an LM, or the name of one, for this module")] = None
 
 
@@ -38,7 +40,12 @@ class CreateProgramArgs(Args):
     id: Annotated[HostId, SkipValidation, Field(description="the host's own id")]
     modules: Annotated[Any, Field(description="[{id, name}] or whole module specs")]
     forward_fn: Annotated[Any, Field(description="source; not in this version")] = None
-    forward: Annotated[Any, Field(description='"host"; not in this version')] = None
+    forward: Annotated[
+        Any, Field(description='"host": the host wires the modules, by answering `forward` calls')
+    ] = None
+    signature: Annotated[Any, Field(description="the fields of a program that the host drives")] = (
+        None
+    )
     steps: Annotated[Any, Field(description="declarative wiring; the chain when left out")] = None
 
 

@@ -17,7 +17,7 @@ from bridge.runs.table import Runs
 from bridge.scope import Budget, Scope
 from bridge.specs.checking import Args, checked, nearest
 from bridge.specs.lms import LMSpec, parse_lm
-from protocol.errors import NotFound, UnknownCommand, Unsupported
+from protocol.errors import UnknownCommand, Unsupported
 
 if TYPE_CHECKING:
     from bridge.commands.command import Invocation, Services
@@ -56,26 +56,29 @@ class Desk:
         directory = settings.state_dir or default_directory()
         self.runs = Runs(RunStore(directory), settings.log_level)
 
-    def scope_of(self, request: Request, services: Services) -> Scope:
+    def scope_of(self, request: Request, services: Services, outer: Scope | None = None) -> Scope:
         """What `request` may use, from its envelope.
+
+        Args:
+            request: the request.
+            services: the daemon's.
+            outer: the scope that asks the host, when the host sends this while it answers.
 
         Raises:
             InvalidArgs: a part of the envelope is wrong, with its path.
-            NotFound: `parent` names no host call in progress.
             Unsupported: `stream`, which no command of this version has.
         """
-        if request.parent is not None:
-            raise NotFound(
-                f"no host call {request.parent!r} is in progress", kind="call", id=request.parent
-            )
         if request.stream:
             raise Unsupported("stream: replies are not streamed in this version")
-        scope = Scope(
-            request_id=request.id,
-            tenant=request.tenant,
-            lms=self.registry.lms(request.tenant),
-            started=time.monotonic(),
-        )
+        if outer is not None:
+            scope = outer.within(request.id)
+        else:
+            scope = Scope(
+                request_id=request.id,
+                tenant=request.tenant,
+                lms=self.registry.lms(request.tenant),
+                started=time.monotonic(),
+            )
         if request.budget is not None:
             given = checked(BudgetArgs, request.budget, "budget")
             scope.budget = Budget(given.lm_calls, given.tokens, given.cost_usd, given.seconds)
@@ -89,6 +92,11 @@ class Desk:
             if isinstance(request.trace, dict):
                 scope.traceparent = checked(TraceArgs, request.trace, "trace").traceparent
         return scope
+
+    def runs_within(self, request: Request) -> bool:
+        """Whether the command works where the host call of its `parent` came from."""
+        command = COMMANDS.get(request.command)
+        return command is not None and command.within
 
     def run(self, request: Request, invocation: Invocation) -> Any:
         """Call the command; the result is the answer, or `Work` that is left.
@@ -127,6 +135,8 @@ def _limit_time(scope: Scope, request: Request, services: Services) -> None:
         if scope.seconds is not None:
             scope.deadline = scope.started + scope.seconds + ENDING_SECONDS
     else:
-        scope.deadline = scope.started + min(
-            asked, default=services.limits().default_deadline_ms / 1000
-        )
+        seconds = min(asked, default=services.limits().default_deadline_ms / 1000)
+        outermost = scope.deadline
+        scope.deadline = scope.started + seconds
+        if outermost is not None:
+            scope.deadline = min(scope.deadline, outermost)

@@ -1,14 +1,15 @@
-"""`generate`, `generate_batch`, `count_tokens`: the LM without a signature."""
+"""`generate`, `generate_batch`, `count_tokens`, `lm_chunk`: the LM without a signature."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from bridge.commands.command import Command, Invocation, Work
 from bridge.specs.checking import Args
 from bridge.specs.lms import LMOptions, LMSpec
+from protocol.errors import InvalidArgs
 
 __all__ = ["COMMANDS"]
 
@@ -66,6 +67,12 @@ class CountTokensArgs(Args):
         return self
 
 
+class LMChunkArgs(Args):
+    """Arguments of `lm_chunk`."""
+
+    text: str
+
+
 def generate(args: GenerateArgs, invocation: Invocation) -> Work:
     """Ask the LM; the result is `{text, finish_reason, model, usage, cost}`."""
     spoken = _spoken(args.prompt, args.messages)
@@ -89,6 +96,14 @@ def count_tokens(args: CountTokensArgs, invocation: Invocation) -> Work:
     return Work(lambda engine: engine.count_tokens(lm, spoken))
 
 
+def lm_chunk(args: LMChunkArgs, invocation: Invocation) -> dict[str, Any]:
+    """Give a piece of an answer, as the LM that the host is; `parent` is the call it answers."""
+    if invocation.hear is None:
+        raise InvalidArgs.at("parent", "must be the id of a call with the target 'lm'")
+    invocation.hear(args.text)
+    return {}
+
+
 def _lm(ref: LMSpec | str | None, invocation: Invocation) -> LMSpec | str | None:
     if isinstance(ref, LMSpec) and ref.key is not None:
         invocation.services.secrets.add(ref.key)
@@ -102,7 +117,8 @@ def _spoken(text: str | None, messages: list[Said] | None) -> list[dict[str, str
 
 
 COMMANDS = (
-    Command("generate", GenerateArgs, generate),
-    Command("generate_batch", GenerateBatchArgs, generate_batch),
-    Command("count_tokens", CountTokensArgs, count_tokens),
+    Command("generate", GenerateArgs, generate, within=True),
+    Command("generate_batch", GenerateBatchArgs, generate_batch, within=True),
+    Command("count_tokens", CountTokensArgs, count_tokens, within=True),
+    Command("lm_chunk", LMChunkArgs, lm_chunk, within=True),
 )

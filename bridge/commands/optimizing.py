@@ -24,13 +24,12 @@ from bridge.commands.optimizing_models import (
     WorkerArgs,
 )
 from bridge.ensembles import ensemble_of
-from bridge.judges import JudgeSpec, parse_judge
-from bridge.metrics import parse_metric
 from bridge.registry import modules_of
 from bridge.runs.child import Orders
 from bridge.runs.requests import keepable, kept_lm, repeated
 from bridge.runs.table import Run
 from bridge.scope import Budget, Scope
+from bridge.scorers import HostMetric, Scorer, parse_scorer
 from bridge.specs.checking import checked, nearest
 from bridge.specs.lms import LMSpec, parse_lm
 from bridge.specs.optimizers import check_available, find_row, split_config
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from bridge.engine.runtime import Engine
-    from bridge.metrics import MetricSpec
     from bridge.registry import Registry, Runnable
     from bridge.settings import AdapterChoice
     from bridge.specs.modules import HostId
@@ -230,10 +228,11 @@ def _plan(args: OptimizeArgs, found: Runnable, invocation: Invocation, run_id: s
     )
 
 
-def _metric(given: Any, runnable: Runnable) -> MetricSpec | JudgeSpec:
-    """The metric, which must score a field that the program has; raise InvalidArgs."""
-    judged = isinstance(given, dict) and "lm" in given
-    metric = parse_judge(given) if judged else parse_metric(given)
+def _metric(given: Any, runnable: Runnable) -> Scorer:
+    """The metric; one that looks at one field must find it in the program. Raise InvalidArgs."""
+    metric = parse_scorer(given)
+    if isinstance(metric, HostMetric):
+        return metric
     outputs = runnable.shape.outputs
     if metric.field not in outputs:
         close = nearest(metric.field, outputs)
@@ -305,6 +304,8 @@ def _orders(
             "record": str(services.runs.record(scope.tenant, plan.run_id)),
             "budget": budget,
         },
+        limits={"host_call_ms": services.limits().host_call_ms},
+        host=services.host() if args.detach else scope.host or services.host(),
         ends=None if plan.seconds is None else scope.started + plan.seconds,
         ends_by="budget" if plan.seconds == scope.budget.seconds else "deadline",
     )

@@ -102,7 +102,7 @@ def _call(found: Runnable, inputs: dict[str, Any], config: LMOptions | None) -> 
 
 
 COMMANDS = (
-    Command("forward", ForwardArgs, forward),
-    Command("execute", ExecuteArgs, execute),
-    Command("batch", BatchArgs, batch),
+    Command("forward", ForwardArgs, forward, within=True),
+    Command("execute", ExecuteArgs, execute, within=True),
+    Command("batch", BatchArgs, batch, within=True),
 )

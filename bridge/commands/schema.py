@@ -25,7 +25,7 @@ from bridge.settings import CONFIGURABLE, Limits
 from bridge.specs.checking import nearest
 from bridge.specs.lm_providers import PROVIDERS
 from bridge.specs.lms import LMSpec
-from bridge.specs.modules import MODULE_TYPES, NOT_YET
+from bridge.specs.module_types import MODULE_TYPES, NOT_YET
 from bridge.specs.optimizers import ALIASES, ROWS, KeySpec, OptimizerRow
 from bridge.specs.spellings import SPELLINGS
 from protocol import HOST_CALL_TARGETS, VERSIONS, FromDaemon, FromHost

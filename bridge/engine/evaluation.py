@@ -230,6 +230,7 @@ def evaluate(
             examples,
             run.fail,
             max_errors=plan.max_metric_errors,
+            here=run.here,
         )
         run.enter("scoring")
         with bench.context(run.scope):

@@ -79,6 +79,9 @@ MOST_RAW_TEXT = 20_000
 
 def explain(error: BaseException) -> BridgeError | None:
     """The wire's error for one of DSPy's; None when it is none of DSPy's."""
+    if isinstance(error, LMError) and isinstance(error.__cause__, BridgeError):
+        # DSPy takes an engine's own errors for unexpected ones.
+        error = error.__cause__
     if isinstance(error, Stopped):
         return error.error
     if isinstance(error, BridgeError):

@@ -1,4 +1,4 @@
-"""LM-judged metrics: DSPy's `SemanticF1` and `CompleteAndGrounded`, asked with a host's fields.
+"""Metrics that ask somebody: DSPy's own judges, with a host's fields, and the host itself.
 
 A judge is asked under a trace of its own, so that what it says is never taken for a demonstration.
 """
@@ -13,8 +13,10 @@ from dspy.evaluate import CompleteAndGrounded, SemanticF1
 
 from bridge.engine.conversion import plain
 from bridge.engine.failures import explain
+from bridge.engine.scoring import Score, current_asked, read_score
 from bridge.judges import JudgeSpec
 from bridge.scope import current_scope
+from bridge.scorers import HostMetric
 from protocol.errors import AdapterParse, MetricError
 
 if TYPE_CHECKING:
@@ -28,8 +30,38 @@ __all__ = ["callable_metric"]
 
 
 def callable_metric(metric: Any, bench: Bench) -> Callable[[Fields, Fields], Any]:
-    """What scores a prediction for an example, both plain maps: the metric itself, or its judge."""
-    return _Judge(metric, bench) if isinstance(metric, JudgeSpec) else metric
+    """What scores a prediction for an example, both plain maps: the metric, or who is asked."""
+    if isinstance(metric, JudgeSpec):
+        return _Judge(metric, bench)
+    return _Host(metric) if isinstance(metric, HostMetric) else metric
+
+
+class _Host:
+    """A metric of the host's. Any thread."""
+
+    def __init__(self, spec: HostMetric) -> None:
+        self._spec = spec
+
+    def __call__(self, example: Fields, prediction: Fields) -> Score:
+        """What the host says.
+
+        Raises:
+            HostError: the host failed or was too late.
+            NoScoreError: it answered no score.
+        """
+        scope, asked = current_scope.get(), current_asked.get()
+        args = {
+            "example": dict(example),
+            "prediction": dict(prediction),
+            "trace": asked.trace,
+            "program_id": scope.program_id,
+            **({} if asked.module is None else {"module": asked.module}),
+            **({} if asked.place.index is None else {"index": asked.place.index}),
+        }
+        score = read_score(scope.ask_host("metric", self._spec.host, args))
+        if self._spec.threshold is None:
+            return score
+        return Score(float(score.value >= self._spec.threshold), score.feedback)
 
 
 class _Judge:

@@ -15,17 +15,22 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 
+from bridge.engine.agents import react, react_v2
 from bridge.engine.conversion import plain, plain_fields
+from bridge.engine.retrievers import retriever
+from bridge.engine.scoring import NoScoreError, read_score
 from bridge.engine.signatures import FieldReader, build_signature, without_markers
-from bridge.metrics import METRICS, RewardSpec, parse_reward
-from bridge.retrieval import PassageIndex
-from bridge.scope import current_attempt
-from protocol.errors import ProgramError
+from bridge.metrics import METRICS
+from bridge.scope import current_attempt, current_scope
+from bridge.scorers import HostReward, Rewarder, parse_rewarder
+from bridge.specs.module_types import MODULE_TYPES
+from protocol.errors import HostError, ProgramError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from bridge.specs.modules import ModuleSpec, PredictorState, RewardedConfig
+    from bridge.specs.module_types import RewardedConfig
+    from bridge.specs.modules import ModuleSpec, PredictorState
 
 __all__ = ["build_module"]
 
@@ -168,20 +173,33 @@ class Attempt(dspy.Module):  # type: ignore[misc]
 class Reward:
     """The reward of one attempt as DSPy calls it; higher is better."""
 
-    def __init__(self, spec: RewardSpec, failures: list[Exception]) -> None:
+    def __init__(self, spec: Rewarder, failures: list[Exception]) -> None:
         self._spec, self._failures = spec, failures
 
     def __call__(self, inputs: dict[str, Any], prediction: Any) -> float:
         """Score one prediction for these inputs."""
         try:
             plain_inputs = {name: plain(value) for name, value in inputs.items()}
-            return self._spec(plain_inputs, plain_fields(prediction))
+            return self._score(plain_inputs, plain_fields(prediction))
         except Exception as error:
             self._failures.append(error)
             raise
 
+    def _score(self, inputs: dict[str, Any], prediction: dict[str, Any]) -> float:
+        if not isinstance(self._spec, HostReward):
+            return self._spec(inputs, prediction)
+        name = self._spec.host
+        args = {"inputs": inputs, "prediction": prediction}
+        said = current_scope.get().ask_host("reward", name, args)
+        try:
+            return read_score(said).value
+        except NoScoreError as error:
+            raise HostError(f"reward {name!r} {error}") from error
+
     def source(self) -> str:
         """The metric's own source, and what it was called with."""
+        if isinstance(self._spec, HostReward):
+            return f"# reward: {self._spec.host}, a number; higher is better\n"
         options = json.dumps(self._spec.to_wire(), ensure_ascii=False, default=str)
         function = METRICS[self._spec.metric.name].function
         return f"# reward: {options}\n{inspect.getsource(function)}"
@@ -221,7 +239,7 @@ class Rewarded(dspy.Module):  # type: ignore[misc]
         self.inner = inner
         self._make = kind
         self._settings = config
-        self._reward = parse_reward(config.reward, "config.reward")
+        self._reward = parse_rewarder(config.reward, "config.reward")
 
     def forward(self, config: Mapping[str, Any] | None = None, **inputs: Any) -> Any:
         """The best attempt; raise the last failure when every attempt failed."""
@@ -249,34 +267,15 @@ class Rewarded(dspy.Module):  # type: ignore[misc]
         return best
 
 
-def _retrieve(spec: ModuleSpec) -> dspy.Module:
-    config: Any = spec.config
-    return Retriever(PassageIndex(config.passages), config.k)
-
-
-class Retriever(dspy.Module):  # type: ignore[misc]
-    """The k best passages for a query. No LM is asked."""
-
-    def __init__(self, index: PassageIndex, k: int) -> None:
-        super().__init__()
-        self._index, self._k = index, k
-
-    def forward(self, query: str, config: Mapping[str, Any] | None = None) -> Any:  # noqa: ARG002
-        """``passages``: texts, the best first."""
-        found = self._index.search(query, self._k)
-        return dspy.Prediction(passages=[passage.text for passage in found])
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Retriever:
-        return self
-
-
 _BUILDERS: dict[str, Callable[[ModuleSpec], dspy.Module]] = {
     "predict": _predict,
     "chain_of_thought": _chain_of_thought,
     "multi_chain_comparison": _multi_chain_comparison,
     "best_of_n": _rewarded(dspy.BestOfN),
     "refine": _rewarded(RefinedAttempts),
-    "retrieve": _retrieve,
+    "retrieve": retriever,
+    "react": react,
+    "react_v2": react_v2,
 }
 
 
@@ -285,8 +284,12 @@ def _teach(module: dspy.Module, spec: ModuleSpec) -> None:
     predictors = dict(module.named_predictors())
     reader = FieldReader((*spec.signature.inputs, *spec.signature.outputs))
     inputs = [item.name for item in spec.signature.inputs]
-    for predictor in predictors.values():
-        _teach_one(predictor, spec.state, reader, inputs)
+    if MODULE_TYPES[spec.type].composes:
+        # Its instructions are in already, with what the module wrote around them.
+        _teach_one([*predictors.values()][-1], spec.state.demos_only(), reader, inputs)
+    else:
+        for predictor in predictors.values():
+            _teach_one(predictor, spec.state, reader, inputs)
     for name, learned in spec.state.predictors.items():
         _teach_one(predictors[name], learned, reader, inputs)
 

@@ -130,6 +130,8 @@ class _Optimization:
             [*self._train, *self._val],
             run.fail,
             max_errors=plan.max_metric_errors,
+            here=run.here,
+            told=run.told,
         )
         self._metric.on_score = lambda place, score: run.scored(place.name, place.index, score)
         if plan.ensemble is None and not any(homes(self._program)):

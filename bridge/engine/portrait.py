@@ -49,10 +49,13 @@ def source_of(runnable: Runnable) -> str:
     """The program as a Python class that holds its modules and steps as data."""
     lines = [f"class {_class_name(runnable)}(dspy.Module):"]
     if isinstance(runnable, ProgramRunnable):
-        lines += ['    """Calls its modules as the steps say."""', ""]
+        steps = runnable.wiring.steps
+        how = "the steps say" if steps is not None else "the application decides"
+        lines += [f'    """Calls its modules as {how}."""', ""]
         modules = {name: _module(part) for name, part in runnable.parts.items()}
         lines += _assigned("modules", modules)
-        lines += _assigned("steps", runnable.wiring.steps.to_wire())
+        if steps is not None:
+            lines += _assigned("steps", steps.to_wire())
     else:
         lines += ['    """One module."""', ""]
         lines += _assigned("modules", {str(runnable.spec.id): _module(runnable)})

@@ -7,6 +7,7 @@ call one `batch` or `forward`, which are DSPy's own attributes.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import ContextVar, copy_context
 from copy import copy, deepcopy
@@ -22,20 +23,24 @@ from bridge.registry import ModuleRunnable, ProgramRunnable, Runnable
 from bridge.scope import ModuleCall, Scope, current_module, current_scope
 from bridge.specs.checking import nearest
 from bridge.turnstile import turnstile
-from protocol.errors import BridgeError, InvalidArgs, ProgramError
+from protocol.errors import BridgeError, HostError, InvalidArgs, ProgramError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from bridge.specs.modules import ModuleSpec
+    from bridge.specs.programs import ProgramSpec, Wiring
 
-__all__ = ["HostModule", "HostProgram", "build"]
+__all__ = ["HostModule", "HostProgram", "build", "part_in_force"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 MOST_PARALLEL = 8
 """Items of one parallel `each` at once; a program is one request among many."""
+
+current_program: ContextVar[HostProgram | None] = ContextVar("current_program", default=None)
+"""The innermost program that is running, as a copy of it may be that an optimizer made."""
 
 _is_parallel: ContextVar[bool] = ContextVar("is_parallel", default=False)
 
@@ -93,8 +98,20 @@ class HostProgram(dspy.Module):  # type: ignore[misc]
 
     def __init__(self, runnable: ProgramRunnable, parts: Mapping[str, dspy.Module]) -> None:
         super().__init__()
+        self._spec = runnable.spec
         self._wiring = runnable.wiring
+        self._drive: Drive = _host_drive if runnable.spec.forward == "host" else _step_drive
         self.parts = dict(parts)
+
+    @property
+    def spec(self) -> ProgramSpec:
+        """What the program was built from."""
+        return self._spec
+
+    @property
+    def wiring(self) -> Wiring:
+        """Its checked way."""
+        return self._wiring
 
     def __deepcopy__(self, memo: dict[int, Any]) -> HostProgram:
         """Another program over copies of its modules."""
@@ -138,15 +155,71 @@ class HostProgram(dspy.Module):  # type: ignore[misc]
                     {field: path for field, value in given.items() if value is inputs.get(field)},
                 ) from None
 
-        outputs = run_steps(
-            self._wiring.steps,
-            inputs,
-            call,
-            modules=self._wiring.modules,
-            parallel_map=_parallel_map,
-            checkpoint=current_scope.get().check,
-        )
+        token = current_program.set(self)
+        try:
+            outputs = self._drive(self, inputs, call)
+        finally:
+            current_program.reset(token)
         return dspy.Prediction(outputs)
+
+
+Drive = Callable[
+    ["HostProgram", dict[str, Any], Callable[..., Mapping[str, Any]]], Mapping[str, Any]
+]
+"""Takes a program from its inputs to its outputs; the last argument calls a module by its name."""
+
+
+def _step_drive(
+    program: HostProgram, inputs: dict[str, Any], call: Callable[..., Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    steps = program.wiring.steps
+    assert steps is not None, "only a program that the host drives has none"  # noqa: S101
+    return run_steps(
+        steps,
+        inputs,
+        call,
+        modules=program.wiring.modules,
+        parallel_map=_parallel_map,
+        checkpoint=current_scope.get().check,
+    )
+
+
+def _host_drive(
+    program: HostProgram,
+    inputs: dict[str, Any],
+    call: Callable[..., Mapping[str, Any]],  # noqa: ARG001 - the host's requests call its modules
+) -> Mapping[str, Any]:
+    """Ask the host, which calls modules back: see `part_in_force`."""
+    name = str(program.spec.id)
+    given = {field: plain(value) for field, value in inputs.items()}
+    args = {"program_id": program.spec.id, "inputs": given}
+    said = current_scope.get().ask_host("forward", name, args)
+    if not isinstance(said, dict):
+        raise HostError(
+            f"forward {name!r} answered {type(said).__name__} where a map of outputs is wanted"
+        )
+    shape = program.wiring.shape
+    missing = [field for field in shape.outputs if field not in said]
+    if missing and not shape.open:
+        raise HostError(f"forward {name!r} answered without {', '.join(missing)}", missing=missing)
+    return {str(field): value for field, value in said.items()}
+
+
+def part_in_force(runnable: Runnable) -> HostModule | HostProgram | None:
+    """`runnable` as the program that is running on this thread has it, with what that has learned.
+
+    None where no program runs, or the one that does has no such part.
+    """
+    program = current_program.get()
+    waiting: list[Any] = [] if program is None else [*program.parts.values()]
+    kind = HostModule if isinstance(runnable, ModuleRunnable) else HostProgram
+    while waiting:
+        part = waiting.pop(0)
+        if isinstance(part, kind) and str(part.spec.id) == str(runnable.spec.id):
+            found: HostModule | HostProgram = part
+            return found
+        waiting += getattr(part, "parts", {}).values()
+    return None
 
 
 def _blamed(error: InvalidArgs, module: str, theirs: Mapping[str, str]) -> BridgeError:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.engine.failures import explain
 from bridge.engine.record import LMRecord
 from bridge.engine.scoreboard import Scoreboard
+from bridge.engine.student import told
 from bridge.scope import Scope, Stopped, Usage, current_scope
 from bridge.turnstile import turnstile
 from protocol.errors import (
@@ -168,6 +169,11 @@ class Run:
         finally:
             self.tick()
 
+    def told(self, trace: Any) -> list[dict[str, Any]] | None:
+        """A trace of this thread's last call in plain data; None when there was none."""
+        student = getattr(self._mine, "student", None)
+        return None if student is None else told(student.program, trace)
+
     def scored(self, dataset: str, index: int | None, score: float) -> None:
         """The metric's word on this thread's last call."""
         student = getattr(self._mine, "student", None)
@@ -305,6 +311,7 @@ def _scope_within(outer: Scope, plan: Any, record: LMRecord | None) -> Scope:
         adapter=outer.adapter,
         options=options,
         traceparent=outer.traceparent,
+        host=outer.host,
         keep_rows=True,
         record=record,
         deadline=min((end for end in ends if end is not None), default=None),

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from bridge.engine.lms.lm import BridgeLM
 from bridge.engine.lms.meter import Meter
 from bridge.engine.lms.providers import backend_for
 from bridge.engine.optimizing import optimize
-from bridge.engine.programs import HostModule, HostProgram, build
+from bridge.engine.programs import HostModule, HostProgram, build, part_in_force
 from bridge.engine.tokens import count_tokens
 from bridge.scope import Scope, Stopped, Usage, current_scope, current_tally
 from bridge.settings import AdapterChoice
@@ -81,11 +82,11 @@ class Engine:
         self, runnable: Runnable, inputs: Mapping[str, Any], options: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Output fields by name. Raises InvalidArgs, DSPy's errors, or Stopped."""
-        module = self.built(runnable)
+        module = self._in_force(runnable)
         scope = current_scope.get()
         read = module.read(inputs, "inputs", scope)
         scope.options = options
-        with self._context(scope):
+        with self._context_here(scope):
             return plain_fields(module.run(read))
 
     def batch(
@@ -103,7 +104,7 @@ class Engine:
         """
         scope = current_scope.get()
         scope.options = options
-        with self._context(scope):
+        with self._context_here(scope):
             results = _in_parallel(
                 lambda row: self._row(runnable, *row),
                 list(enumerate(rows)),
@@ -116,12 +117,22 @@ class Engine:
         return {"rows": results, "total": len(results), "errors": errors}
 
     def _row(self, runnable: Runnable, index: int, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        module = self.built(runnable)
+        module = self._in_force(runnable)
         path = f"inputs[{index}]"
-        read = module.read(inputs, path, current_scope.get())
+        scope = current_scope.get()
+        read = module.read(inputs, path, scope)
         # A trace of its own: DSPy's modules look back at the last entries of it.
-        with dspy.context(trace=[]):
-            return plain_fields(module.run(read, path))
+        trace: list[Any] = []
+        with dspy.context(trace=trace):
+            outputs = plain_fields(module.run(read, path))
+        if scope.parent is not None:
+            dspy.settings.trace.extend(trace)
+        return outputs
+
+    def _in_force(self, runnable: Runnable) -> HostModule | HostProgram:
+        """The module of `runnable`: of the program that asks the host, when that is who asks."""
+        found = None if current_scope.get().parent is None else part_in_force(runnable)
+        return self.built(runnable) if found is None else found
 
     def built(self, runnable: Runnable) -> HostModule | HostProgram:
         """The DSPy module of `runnable`, built once a version."""
@@ -239,6 +250,14 @@ class Engine:
             warn_on_type_mismatch=False,
             callbacks=[],
         )
+
+    def _context_here(self, scope: Scope) -> Any:
+        """The same; a request within a host call has the asking thread's, trace and all."""
+        if scope.parent is None:
+            return self._context(scope)
+        if scope.lm is scope.parent.lm:
+            return nullcontext()
+        return dspy.context(lm=self._lm(scope, None))
 
     def _lm(self, scope: Scope, ref: LMSpec | str | None, *, optional: bool = False) -> Any:
         """The LM in force: the request's own, else `ref`, else the default."""

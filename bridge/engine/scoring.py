@@ -9,18 +9,30 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import dspy
 
 from bridge.engine.conversion import plain
-from protocol.errors import BridgeError, HostError, MetricError
+from protocol.errors import BridgeError, HostError, MetricError, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
-__all__ = ["NoScoreError", "Place", "RunMetric", "Score", "read_score"]
+__all__ = [
+    "Asked",
+    "NoScoreError",
+    "Place",
+    "RunMetric",
+    "Score",
+    "current_asked",
+    "read_score",
+]
 
 Fields = Mapping[str, Any]
 
@@ -46,12 +58,14 @@ def read_score(said: Any) -> Score:
     """What a metric returned, as a score.
 
     Args:
-        said: a number, a bool, or ``{score, feedback?}``.
+        said: a number, a bool, ``{score, feedback?}``, or a score already.
 
     Raises:
         NoScoreError: it is none of these, or not a finite number.
     """
     feedback = None
+    if isinstance(said, Score):
+        return said
     if isinstance(said, Mapping):
         if "score" not in said:
             raise NoScoreError("returned a map without a 'score'")
@@ -65,6 +79,23 @@ def read_score(said: Any) -> Score:
     return Score(value, None if feedback is None else str(feedback))
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a metric is asked beside the example and the prediction.
+
+    `trace` are the calls that led to the prediction, as `{module_id, predictor, inputs, outputs}`,
+    where DSPy shows them; `module` is the predictor that feedback is wanted for.
+    """
+
+    place: Place
+    trace: list[dict[str, Any]] | None = None
+    module: str | None = None
+
+
+current_asked: ContextVar[Asked] = ContextVar("current_asked")
+"""Of the metric that is being asked on this thread."""
+
+
 class RunMetric:
     """One metric object for a whole run. Any thread.
 
@@ -76,6 +107,8 @@ class RunMetric:
         rows: ``[(example as DSPy has it, the host's row, where it stood)]``.
         fail: called with the error that ends the run; does not return.
         max_errors: failures of the metric that are let pass as 0.0.
+        here: what a metric runs in, whichever thread DSPy calls it on.
+        told: a trace of DSPy's as `Asked.trace` has it.
     """
 
     def __init__(
@@ -85,8 +118,12 @@ class RunMetric:
         fail: Callable[[BridgeError], None],
         *,
         max_errors: int = 0,
+        here: Callable[[], AbstractContextManager[None]] = nullcontext,
+        told: Callable[[Any], list[dict[str, Any]] | None] = lambda _: None,
     ) -> None:
         self._metric = metric
+        self._here = here
+        self._told = told
         self._rows = {id(example): (example, row, place) for example, row, place in rows}
         self._fail = fail
         self._max_errors = max_errors
@@ -105,7 +142,10 @@ class RunMetric:
         """A float; for GEPA's questions about one predictor, a score with feedback."""
         row, place = self._find(example)
         fields = _fields(prediction)
-        score = Score(0.0) if fields is None else self.score(row, fields, place)
+        score = Score(0.0)
+        if fields is not None:
+            asked = Asked(place, None if trace is None else self._told(trace), pred_name)
+            score = self.score(row, fields, place, asked)
         if pred_name is not None:
             return dspy.Prediction(
                 score=score.value, feedback=score.feedback or self._words(row, fields, score.value)
@@ -115,21 +155,31 @@ class RunMetric:
             self.on_score(place, score.value)
         return score.value
 
-    def score(self, row: Fields, prediction: Fields, place: Place) -> Score:
+    def score(
+        self, row: Fields, prediction: Fields, place: Place, asked: Asked | None = None
+    ) -> Score:
         """The score of one prediction; end the run if the metric failed once too often."""
+        token = current_asked.set(asked or Asked(place))
         try:
-            return read_score(self._metric(row, prediction))
+            with self._here():
+                return read_score(self._metric(row, prediction))
         except MetricError as error:
             said = error.message
         except NoScoreError as error:
             said = f"the metric {error}"
         except HostError as error:
             said = f"the metric failed: {error.message}"
+        except Unsupported as error:
+            # There is no host to ask: no example could have a score.
+            self._fail(error)
+            raise
         except BridgeError:
             # An LM that judges is out: that is no fault of the metric.
             raise
         except Exception as error:  # noqa: BLE001 - whatever it was, it has an index
             said = f"the metric raised {type(error).__name__}: {str(error)[:MOST_SHOWN]}"
+        finally:
+            current_asked.reset(token)
         failure = MetricError(f"{place}: {said}", **place.to_wire())
         with self._lock:
             self.errors.append(failure)

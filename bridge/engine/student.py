@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import dspy
 import orjson
 
-from bridge.engine.conversion import plain
+from bridge.engine.conversion import plain, plain_fields
 from bridge.engine.programs import HostModule, HostProgram
 from bridge.engine.signatures import without_markers
 from bridge.registry import ModuleRunnable, ProgramRunnable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bridge.registry import Runnable
     from bridge.specs.modules import ModuleSpec
 
-__all__ = ["Home", "Learned", "Student", "homes", "learned", "states_of", "taught"]
+__all__ = ["Home", "Learned", "Student", "homes", "learned", "states_of", "taught", "told"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +68,23 @@ def _homes(program: dspy.Module, seen: set[int]) -> Iterator[Home]:
     elif isinstance(program, HostProgram):
         for part in program.parts.values():
             yield from _homes(part, seen)
+
+
+def told(program: dspy.Module, trace: Any) -> list[dict[str, Any]]:
+    """DSPy's trace as ``[{module_id, predictor, inputs, outputs}]``; ids are the host's."""
+    known = {id(home.predictor): home for home in homes(program)}
+    rows = []
+    for predictor, inputs, prediction in trace:
+        home = known.get(id(predictor))
+        rows.append(
+            {
+                "module_id": None if home is None else home.module_id,
+                "predictor": None if home is None else home.name,
+                "inputs": {name: plain(value) for name, value in inputs.items()},
+                "outputs": plain_fields(prediction),
+            }
+        )
+    return rows
 
 
 class Student(dspy.Module):  # type: ignore[misc]

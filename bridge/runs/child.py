@@ -20,6 +20,7 @@ from protocol.errors import WorkerDied, error_from_wire
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bridge.hostlink import HostLink
     from bridge.specs.lms import LMSpec, LMTable
 
 __all__ = ["Child", "Orders"]
@@ -41,8 +42,8 @@ NICENESS = 10
 class Orders:
     """What a child is told: requests in order, the last one being the run itself.
 
-    `ends` is when the run's time is over, in `time.monotonic` seconds, and `ends_by` what set it:
-    starting the child counts.
+    `host` is the way to the host for what the run asks of it. `ends` is when the run's time is
+    over, in `time.monotonic` seconds, and `ends_by` what set it: starting the child counts.
     """
 
     lms: LMTable
@@ -50,6 +51,8 @@ class Orders:
     adapter: dict[str, Any]
     specs: dict[str, Any]
     arguments: dict[str, Any]
+    limits: dict[str, int]
+    host: HostLink
     ends: float | None = None
     ends_by: Literal["budget", "deadline"] = "deadline"
 
@@ -64,6 +67,7 @@ class Child:
             os.setpriority(os.PRIO_PROCESS, self.pid, NICENESS)
         self._begun = threading.Event()
         self._stopping = False
+        self._host: HostLink | None = None
 
     @property
     def pid(self) -> int:
@@ -94,6 +98,9 @@ class Child:
     def _run(self, orders: Orders, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         port = self._port
         port.on_event = lambda event: on_progress(event.data) if event.event == "progress" else None
+        port.on_call = lambda call: orders.host.relay(call, port)
+        port.on_cancel_call = lambda cancel: orders.host.withdraw(port, cancel.call)
+        self._host = orders.host
         port.hello()
         port.call("configure", _configuration(orders), timeout=SETUP_SECONDS)
         port.call("import", orders.specs, timeout=SETUP_SECONDS)
@@ -138,11 +145,14 @@ class Child:
         """Make sure that the process is gone; what it has answered is all that it had to say."""
         self._port.kill()
         self._port.release()
+        if self._host is not None:
+            self._host.withdraw(self._port)
 
 
 def _configuration(orders: Orders) -> dict[str, Any]:
     args: dict[str, Any] = {
         "lms": {name: spec.whole() for name, spec in orders.lms.named.items()},
+        "limits": orders.limits,
         **orders.adapter,
     }
     if orders.lms.default is not None:

@@ -4,6 +4,7 @@ The way of a request: `receive` → `Session.receive_data` → `take` → `_requ
 envelope and arguments checked, the command's function called) → `Admission` → `_work` (with DSPy)
 → `_finish`. All up to `_start` happens in one turn after another, whichever thread has it; so
 whatever changes the registry takes effect in order of arrival, before any later request starts.
+A request with a `parent` is part of that host call's work: it needs no place of its own.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from bridge.scope import Scope, current_scope
 from bridge.serving.admission import Admission
 from bridge.serving.answering import Boundary
 from bridge.serving.health import greeting_of, health_of, resident_bytes
+from bridge.serving.hostcalls import HostCalls
 from bridge.serving.inflight import Entry, InFlight
 from bridge.serving.loading import Loading
+from bridge.serving.nesting import Nested
 from bridge.serving.outbox import Outbox
 from bridge.serving.workers import Workers
 from bridge.settings import AdapterChoice, Settings
@@ -66,6 +69,10 @@ class Daemon:
         self.outbox = Outbox(writer, loop, secrets.mask_bytes)
         self.inflight = InFlight(loop, self._refuse)
         self.workers = Workers()
+        self.calls = HostCalls(
+            self.session, self.outbox.send, lambda: self.settings.limits.host_call_ms / 1000
+        )
+        self.nested = Nested(self._finish, lambda: self.settings.limits.max_nested)
         self.admission = Admission(
             max_concurrent=settings.limits.max_concurrent,
             max_queued=settings.limits.max_queued,
@@ -100,6 +107,7 @@ class Daemon:
             health=self._health,
             greet=self._greet,
             in_turn=self._in_turn,
+            host=lambda: self.calls.link(None, self._hello_codec),
             worker=settings.worker,
         )
         self._cache_settings: Mapping[str, Any] = {}
@@ -153,11 +161,12 @@ class Daemon:
 
     def _take_one(self, item: Received | Refused) -> None:
         if isinstance(item, Refused):
+            if item.call is not None:
+                self.calls.broken(item.call, item.error)
             self._send_error(item.id, item.error, item.codec)
         elif isinstance(item.message, Request):
             self._request(item.message, item.codec)
-        else:
-            # No host call is ever open here, so this answer is a late one.
+        elif not self.calls.answered(item.message):
             self._log.debug("late_answer", call=str(item.message.call)[:100])
 
     def _request(self, request: Request, codec: Codec) -> None:
@@ -175,6 +184,7 @@ class Daemon:
                 self._hello_codec = codec
                 accepts = request.args.get("accepts")
                 self._tells_events = accepts is None or "events" in accepts
+                self.calls.accepted = accepts is None or "calls" in accepts
             self.outbox.send(self.session.encode_reply(request.id, result, codec))
             return
         entry = Entry(request, codec, Scope(request.id))
@@ -198,14 +208,26 @@ class Daemon:
     def _start(self, entry: Entry, desk: Desk) -> None:
         request = entry.request
         try:
-            scope = desk.scope_of(request, self._services)
-            scope.adapter = self._adapter
+            call = None if request.parent is None else self.calls.find(request.parent)
+            if call is not None and call.asker is not None and desk.runs_within(request):
+                self.nested.pass_on(entry, call, call.asker, self.inflight.watch)
+                return
+            scope = desk.scope_of(request, self._services, None if call is None else call.scope)
+            if scope.parent is None:
+                scope.adapter = self._adapter
+                scope.host = self.calls.link(request.id, entry.codec)
             scope.progress = lambda data: self._send_event(
                 "progress", request.id, data, entry.codec
             )
             self.inflight.watch(entry, scope)
-            result = desk.run(request, Invocation(self._services, scope))
+            hear = None if call is None else call.hear
+            result = desk.run(request, Invocation(self._services, scope, hear))
             if isinstance(result, Work):
+                if call is not None and call.context is not None:
+                    self._jobs.append(
+                        self.nested.within(entry, call, lambda: self._work(entry, result))
+                    )
+                    return
                 job = self.admission.admit(scope, lambda: self._work(entry, result))
                 if job is not None:
                     self._jobs.append(job)
@@ -339,6 +361,7 @@ class Daemon:
             "modules": len(registry.modules()) if registry else 0,
             "programs": len(registry.programs()) if registry else 0,
             "pending_output": self.outbox.pending,
+            "host_calls": len(self.calls),
         }
 
     def _change_limits(self, changed: Mapping[str, int]) -> None:

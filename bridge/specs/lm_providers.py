@@ -69,7 +69,7 @@ PROVIDERS: dict[str, Provider] = {
             "host",
             "host",
             needs_key=False,
-            summary="the host answers the prompts itself (not in this version)",
+            summary="the host answers the prompts itself, by host calls under the model's name",
         ),
     )
 }

@@ -1,160 +1,57 @@
 """A module as data: its type, signature, config and learned state, under the host's id.
 
-`MODULE_TYPES` is the one table of what there is; each row names the pydantic model of its config.
-Learned state (demos, instructions) is plain data wherever it is met.
+What types there are is the business of `module_types`. Learned state (demos, instructions) is plain
+data wherever it is met.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from bridge.metrics import parse_reward
+from bridge.metrics import RewardSpec
 from bridge.retrieval import check_passages
+from bridge.scorers import parse_rewarder
 from bridge.specs.checking import Args, checked, nearest
 from bridge.specs.lms import LMOptions, LMSpec, parse_lm
-from bridge.specs.names import name_fault
-from bridge.specs.signatures import (
-    FieldSpec,
-    SignatureSpec,
-    check_names_for,
-    parse_signature,
+from bridge.specs.module_types import (
+    IGNORED_STATE,
+    MODULE_TYPES,
+    NOT_YET,
+    OWN_SIGNATURES,
+    RENAMED,
+    ChainOfThoughtConfig,
+    CustomConfig,
+    HostId,
+    ModuleType,
+    MultiChainComparisonConfig,
+    RetrieveConfig,
+    RewardedConfig,
 )
+from bridge.specs.names import name_fault
+from bridge.specs.signatures import SignatureSpec, check_names_for, parse_signature
 from bridge.specs.steps import ModuleShape
-from bridge.specs.types import Array, Scalar
+from bridge.specs.tools import ToolSpec, parse_tools
 from bridge.specs.version import version_of
 from protocol.errors import InvalidArgs, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["MODULE_TYPES", "HostId", "LearnedState", "ModuleSpec", "ModuleType", "parse_module"]
-
-HostId = Annotated[str, Field(min_length=1, max_length=512)] | int
-"""The host's own id; `5` and `"5"` name the same thing, because JSON map keys are strings."""
+__all__ = [
+    "CustomConfig",
+    "HostId",
+    "LearnedState",
+    "ModuleSpec",
+    "PredictorState",
+    "parse_module",
+    "with_version",
+]
 
 MOST_DEMOS = 1_000
 """Demonstrations of one predictor; more would not fit any prompt."""
-
-
-class PredictConfig(LMOptions):
-    """Generation options only."""
-
-
-class ChainOfThoughtConfig(LMOptions):
-    """`reasoning_field`: the output that holds the reasoning."""
-
-    reasoning_field: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)] = (
-        "reasoning"
-    )
-
-
-class MultiChainComparisonConfig(LMOptions):
-    """`m` chains of thought are sampled at `temperature` (0.7), then compared."""
-
-    m: Annotated[int, Field(ge=2, le=20)] = 3
-
-
-class RewardedConfig(LMOptions):
-    """`n` attempts of `module` (predict or chain_of_thought) until `reward` reaches `threshold`."""
-
-    n: Annotated[int, Field(ge=1, le=50)] = 3
-    threshold: float = 1.0
-    reward: Any = None
-    fail_count: Annotated[int, Field(ge=1)] | None = None
-    module: Literal["predict", "chain_of_thought"] = "predict"
-
-
-class CustomConfig(Args):
-    """`program`: the id of the program that this module is another name of."""
-
-    program: HostId
-
-
-class RetrieveConfig(Args):
-    """`k` best of `passages` by BM25, for a query."""
-
-    passages: Annotated[list[str | dict[str, Any]], Field(min_length=1, max_length=100_000)]
-    k: Annotated[int, Field(ge=1, le=1_000)] = 3
-
-
-@dataclass(frozen=True, slots=True)
-class ModuleType:
-    """One row of the table.
-
-    Attributes:
-        name: on the wire.
-        config: the model of its config.
-        summary: for a person who looks for a type.
-        predictors: what learns, by the names that `state.predictors` takes.
-        needs_signature: False where the module has fields of its own.
-    """
-
-    name: str
-    config: type[Args]
-    summary: str
-    predictors: tuple[str, ...]
-    needs_signature: bool = True
-
-
-MODULE_TYPES: dict[str, ModuleType] = {
-    row.name: row
-    for row in (
-        ModuleType("predict", PredictConfig, "dspy.Predict: inputs in, outputs out", ("self",)),
-        ModuleType(
-            "chain_of_thought",
-            ChainOfThoughtConfig,
-            "dspy.ChainOfThought: reasons, then answers",
-            ("predict",),
-        ),
-        ModuleType(
-            "multi_chain_comparison",
-            MultiChainComparisonConfig,
-            "dspy.MultiChainComparison over its own sampled chains",
-            ("chain.predict", "compare.predict"),
-        ),
-        ModuleType(
-            "best_of_n", RewardedConfig, "dspy.BestOfN: the best attempt by a reward", ("inner",)
-        ),
-        ModuleType(
-            "refine",
-            RewardedConfig,
-            "dspy.Refine: attempts with feedback in between",
-            ("inner",),
-        ),
-        ModuleType("custom", CustomConfig, "a program by another name", (), needs_signature=False),
-        ModuleType(
-            "retrieve", RetrieveConfig, "BM25 over given passages", (), needs_signature=False
-        ),
-    )
-}
-
-NOT_YET: dict[str, str] = {
-    "react": "needs tools that the host answers",
-    "react_v2": "needs tools that the host answers",
-    "program_of_thought": "needs the sandbox",
-    "code_act": "needs the sandbox",
-    "rlm": "needs the sandbox",
-}
-"""Module types that DSPy has and this version of the bridge has not, and why."""
-
-IGNORED_STATE: dict[str, str] = {
-    "module_id": "the seed's Elixir modules keep their own id in their state",
-    "signature": "the seed's Elixir modules keep their signature in their state",
-    "tools": "the seed's ReAct keeps its tools in its state; a module's own `tools` count",
-}
-"""State keys of the seed's Elixir side that say nothing to the daemon."""
-
-OWN_SIGNATURES: dict[str, SignatureSpec] = {
-    "retrieve": SignatureSpec(
-        (FieldSpec("query", Scalar("string"), "What to look for"),),
-        (FieldSpec("passages", Array(Scalar("string"))),),
-    ),
-    "custom": SignatureSpec((), ()),
-}
-"""Of the types that take none from the host; a custom module's fields are its program's."""
 
 
 class PredictorState(Args):
@@ -162,6 +59,10 @@ class PredictorState(Args):
 
     instructions: Annotated[str, Field(max_length=100_000)] | None = None
     demos: Annotated[list[dict[str, Any]], Field(max_length=MOST_DEMOS)] | None = None
+
+    def demos_only(self) -> PredictorState:
+        """The same without instructions."""
+        return PredictorState(demos=self.demos)
 
 
 class LearnedState(PredictorState):
@@ -184,6 +85,7 @@ class ModuleSpec:
     config: Args
     state: LearnedState
     lm: LMSpec | str | None
+    tools: tuple[ToolSpec, ...] = ()
     version: str = field(default="")
 
     @property
@@ -208,6 +110,8 @@ class ModuleSpec:
         added = self.added_output()
         if added is not None and added not in outputs:
             outputs = (added, *outputs)
+        more = MODULE_TYPES[self.type].adds
+        outputs = (*outputs, *(name for name in more if name not in outputs))
         return ModuleShape({f.name: not f.optional for f in self.signature.inputs}, outputs)
 
     def added_output(self) -> str | None:
@@ -237,6 +141,8 @@ class ModuleSpec:
             wire["signature"] = self.signature.to_wire()
         wire["config"] = self.config.model_dump(exclude_none=True)
         wire["state"] = self.state.to_wire()
+        if self.tools:
+            wire["tools"] = [tool.to_wire() for tool in self.tools]
         if self.lm is not None:
             lm = self.lm
             wire["lm"] = lm if isinstance(lm, str) else lm.whole() if keys else lm.to_wire()
@@ -253,8 +159,7 @@ def parse_module(value: Any, path: str = "") -> ModuleSpec:
     args = checked(_ModuleArgs, value, path)
     here = f"{path}." if path else ""
     row = _type_row(args.type, f"{here}type")
-    if args.tools:
-        raise Unsupported(f"{here}tools: {args.type} takes no tools in this version")
+    tools = _tools(args, row, here)
     config_map, state_map, moved = _split_state(args.config or {}, args.state or {}, row)
     try:
         config = checked(row.config, config_map, f"{here}config")
@@ -263,7 +168,7 @@ def parse_module(value: Any, path: str = "") -> ModuleSpec:
     state = checked(LearnedState, state_map, f"{here}state")
     signature = _signature(args, row, here)
     lm = None if args.lm is None else parse_lm(args.lm, f"{here}lm")
-    spec = ModuleSpec(args.id, args.type, signature, config, state, lm)
+    spec = ModuleSpec(args.id, args.type, signature, config, state, lm, tools)
     _check_names(spec, f"{here}signature")
     _check_config(spec, f"{here}config")
     _check_state(spec, f"{here}state")
@@ -309,7 +214,10 @@ def _split_state(
     settled = {key: value for key, value in config.items() if value is not None}
     learned: dict[str, Any] = {}
     moved: set[str] = set()
-    for key, value in state.items():
+    renamed = RENAMED.get(row.name, {})
+    settled = {renamed.get(key, key): value for key, value in settled.items()}
+    for given, value in state.items():
+        key = renamed.get(given, given)
         if value is None or key in IGNORED_STATE:
             continue
         if key in row.config.model_fields:
@@ -331,6 +239,15 @@ def _at_state(error: InvalidArgs, moved: set[str], here: str) -> InvalidArgs:
         key = tail.partition(".")[0].partition("[")[0]
         faults.append({**fault, "path": f"{here}state.{tail}"} if key in moved else fault)
     return InvalidArgs.of(faults)
+
+
+def _tools(args: _ModuleArgs, row: ModuleType, here: str) -> tuple[ToolSpec, ...]:
+    if not args.tools:
+        return ()
+    if row.tools is None:
+        takers = ", ".join(other.name for other in MODULE_TYPES.values() if other.tools is not None)
+        raise InvalidArgs.at(f"{here}tools", f"a {row.name} module takes none; {takers} do")
+    return parse_tools(args.tools, f"{here}tools", row.tools)
 
 
 def _signature(args: _ModuleArgs, row: ModuleType, here: str) -> SignatureSpec:
@@ -367,9 +284,14 @@ def _check_config(spec: ModuleSpec, path: str) -> None:
         if why is not None:
             raise InvalidArgs.at(f"{path}.reasoning_field", why)
     elif isinstance(config, RetrieveConfig):
-        check_passages(config.passages, f"{path}.passages")
+        if (config.passages is None) == (config.host is None):
+            raise InvalidArgs.at(path, "give one of 'passages' and 'host'")
+        if config.passages is not None:
+            check_passages(config.passages, f"{path}.passages")
     elif isinstance(config, RewardedConfig):
-        reward = parse_reward(config.reward, f"{path}.reward")
+        reward = parse_rewarder(config.reward, f"{path}.reward")
+        if not isinstance(reward, RewardSpec):
+            return
         shape = spec.shape()
         _check_field(reward.metric.field, shape.outputs, f"{path}.reward.field")
         if reward.against is not None:

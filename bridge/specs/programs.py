@@ -1,20 +1,22 @@
 """A program as data: named modules, and the way from inputs to outputs.
 
-The way is always a `Steps` value: given as `steps`, or made from the chain of modules. References
+The way is a `Steps` value, given as `steps` or made from the chain of modules, or the host goes it
+itself and calls the modules. References
 are resolved against the registry only when the program is created and when it is run, so a module
 replaced later is the one that runs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from bridge.specs.chain import check_chain
 from bridge.specs.checking import Args, checked
 from bridge.specs.modules import HostId, ModuleSpec, parse_module
+from bridge.specs.signatures import SignatureSpec, parse_signature
 from bridge.specs.steps import ModuleShape, Steps, parse_steps
 from bridge.specs.version import version_of
 from protocol.errors import InvalidArgs, Unsupported
@@ -38,11 +40,17 @@ class ModuleRef:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProgramSpec:
-    """A program; `given` are the whole module specs that came with it."""
+    """A program; `given` are the whole module specs that came with it.
+
+    With `forward` "host" the host wires the modules; `signature` then says which fields the program
+    has, where its modules' own fields do not tell.
+    """
 
     id: str | int
     modules: tuple[ModuleRef, ...]
     steps: Steps | None
+    forward: str | None = None
+    signature: SignatureSpec | None = None
     given: tuple[ModuleSpec, ...] = ()
     version: str = field(default="")
 
@@ -54,14 +62,21 @@ class ProgramSpec:
         }
         if self.steps is not None:
             wire["steps"] = self.steps.to_wire()
+        if self.forward is not None:
+            wire["forward"] = self.forward
+        if self.signature is not None:
+            wire["signature"] = self.signature.to_wire()
         return wire
 
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """A program's checked way: its steps, the shapes they were checked with, and its own shape."""
+    """A program's checked way: its steps, the shapes they were checked with, and its own shape.
 
-    steps: Steps
+    `steps` is None where the host wires the modules.
+    """
+
+    steps: Steps | None
     modules: Mapping[str, ModuleShape]
     shape: ModuleShape
 
@@ -70,7 +85,8 @@ class _ProgramArgs(Args):
     id: HostId
     modules: Annotated[list[Any], Field(min_length=1, max_length=MOST_MODULES)]
     forward_fn: str | None = None
-    forward: str | None = None
+    forward: Literal["host"] | None = None
+    signature: Any = None
     steps: list[Any] | None = None
 
 
@@ -84,7 +100,7 @@ def parse_program(value: Any, path: str = "") -> ProgramSpec:
 
     Raises:
         InvalidArgs: with the path of each fault.
-        Unsupported: for `forward_fn` source and a `forward` on the host.
+        Unsupported: for `forward_fn` source.
     """
     args = checked(_ProgramArgs, value, path)
     here = f"{path}." if path else ""
@@ -93,13 +109,22 @@ def parse_program(value: Any, path: str = "") -> ProgramSpec:
             f"{here}forward_fn: source needs the sandbox, which this version has not; "
             "wire the modules with `steps`, or leave it out and they are chained"
         )
-    if args.forward is not None:
-        raise Unsupported(f"{here}forward: programs whose forward is the host's are not in yet")
     refs, given = _modules(args.modules, f"{here}modules")
     steps = None if args.steps is None else parse_steps(args.steps, f"{here}steps")
-    spec = ProgramSpec(args.id, tuple(refs), steps, tuple(given))
+    if args.forward is not None and steps is not None:
+        raise InvalidArgs.at(f"{here}steps", "a program whose forward is the host's has none")
+    signature = _signature(args, f"{here}signature")
+    spec = ProgramSpec(args.id, tuple(refs), steps, args.forward, signature, tuple(given))
     content = {key: item for key, item in spec.to_wire().items() if key != "id"}
-    return ProgramSpec(args.id, spec.modules, steps, spec.given, version_of(content))
+    return replace(spec, version=version_of(content))
+
+
+def _signature(args: _ProgramArgs, path: str) -> SignatureSpec | None:
+    if args.signature is None:
+        return None
+    if args.forward is None:
+        raise InvalidArgs.at(path, "is for a program with forward 'host'; others have their own")
+    return parse_signature(args.signature, path)
 
 
 def _modules(items: list[Any], path: str) -> tuple[list[ModuleRef], list[ModuleSpec]]:
@@ -145,8 +170,28 @@ def _check_names(refs: list[ModuleRef], path: str) -> None:
 
 def wire_up(spec: ProgramSpec, shapes: Mapping[str, ModuleShape], path: str = "") -> Wiring:
     """The program's checked way over modules of these shapes (by name); raise InvalidArgs."""
+    if spec.forward is not None:
+        return Wiring(None, shapes, _host_shape(spec, shapes))
     if spec.steps is None:
         chain = [(ref.name, shapes[ref.name]) for ref in spec.modules]
         plan = check_chain(chain, f"{path}modules")
         return Wiring(plan.steps, shapes, ModuleShape(plan.inputs, plan.outputs))
     return Wiring(spec.steps, shapes, spec.steps.check(None, shapes, f"{path}steps"))
+
+
+def _host_shape(spec: ProgramSpec, shapes: Mapping[str, ModuleShape]) -> ModuleShape:
+    """The fields of a program that the host wires: as it says, else as its modules tell.
+
+    Then its inputs are what no module of it gives another, and its outputs may be any.
+    """
+    if spec.signature is not None:
+        inputs = {item.name: not item.optional for item in spec.signature.inputs}
+        return ModuleShape(inputs, tuple(item.name for item in spec.signature.outputs))
+    made = tuple(dict.fromkeys(name for shape in shapes.values() for name in shape.outputs))
+    inputs = {
+        name: required
+        for shape in shapes.values()
+        for name, required in shape.inputs.items()
+        if name not in made
+    }
+    return ModuleShape(inputs, made, open=True)

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from bridge.judges import JudgeSpec
-    from bridge.metrics import MetricSpec
+    from bridge.scorers import Scorer
     from bridge.specs.optimizers import OptimizerRow
 
 __all__ = ["EvaluatePlan", "OptimizePlan"]
@@ -50,7 +49,7 @@ class OptimizePlan:
     compile: Mapping[str, Any]
     runnable: Any
     trainset: tuple[Mapping[str, Any], ...]
-    metric: MetricSpec | JudgeSpec
+    metric: Scorer
     valset: tuple[Mapping[str, Any], ...] = ()
     seed: int = 0
     max_metric_errors: int = 0
@@ -80,7 +79,7 @@ class EvaluatePlan:
     run_id: str
     runnable: Any
     devset: tuple[Mapping[str, Any], ...]
-    metric: MetricSpec | JudgeSpec
+    metric: Scorer
     max_concurrency: int = 8
     max_errors: int | None = None
     max_metric_errors: int = 0

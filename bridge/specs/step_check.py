@@ -46,10 +46,12 @@ class ModuleShape:
     Attributes:
         inputs: name -> whether it is required.
         outputs: names in order.
+        open: whether there may be other outputs as well, which only a run shows.
     """
 
     inputs: Mapping[str, bool]
     outputs: tuple[str, ...]
+    open: bool = False
 
 
 @dataclass(slots=True)

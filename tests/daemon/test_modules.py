@@ -328,11 +328,6 @@ def test_what_is_wrong_is_refused_at_creation_with_its_path(daemon, type_, more,
     assert path in faults(daemon, "create_module", {"id": new_id(), "type": type_, **more})
 
 
-def test_tools_are_unsupported(daemon):
-    spec = {"id": new_id(), "type": "predict", "signature": QA, "tools": [{"name": "t"}]}
-    assert refused(daemon, "create_module", spec)["code"] == "unsupported"
-
-
 def test_without_an_lm_every_type_that_needs_one_is_not_configured(spawn):
     port = spawn()
     port.hello()

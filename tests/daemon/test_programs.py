@@ -98,11 +98,24 @@ def test_modules_may_have_the_names_of_dspys_own_attributes(daemon):
     assert set(execute(daemon, made, {"question": "q"})) == {"answer"}
 
 
-@pytest.mark.parametrize("more", [{"forward_fn": "return 1"}, {"forward": "host"}])
-def test_a_forward_that_is_source_or_the_hosts_is_unsupported(daemon, more):
+def test_a_forward_that_is_source_is_unsupported(daemon):
+    module = create(daemon, "predict", QA)
+    args = {"id": new_id(), "modules": [{"id": module, "name": "m"}], "forward_fn": "return 1"}
+    assert refused(daemon, "create_program", args)["code"] == "unsupported"
+
+
+@pytest.mark.parametrize(
+    ("more", "path"),
+    [
+        ({"forward": "elixir"}, "forward"),
+        ({"forward": "host", "steps": [{"call": "m"}]}, "steps"),
+        ({"signature": "q -> a"}, "signature"),
+    ],
+)
+def test_a_forward_of_the_hosts_is_said_in_one_way(daemon, more, path):
     module = create(daemon, "predict", QA)
     args = {"id": new_id(), "modules": [{"id": module, "name": "m"}], **more}
-    assert refused(daemon, "create_program", args)["code"] == "unsupported"
+    assert path in faults(daemon, "create_program", args)
 
 
 # Inputs

@@ -23,11 +23,12 @@ from dspy.lm15 import (
 from dspy.lm15 import Usage as TokenUsage
 
 from bridge.engine.embedded import MODELS, answer
+from bridge.engine.lms.host_engine import HostEngine
 from bridge.engine.lms.litellm_engine import LiteLLMEngine
 from bridge.engine.lms.native_engine import NativeEngine, with_cohere_errors
 from bridge.engine.lms.transport import AbortableTransport
 from bridge.scope import current_scope
-from protocol.errors import InvalidArgs, Unsupported
+from protocol.errors import InvalidArgs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
     from bridge.specs.lms import LMSpec
 
 __all__ = ["Backend", "backend_for", "messages_of"]
+
+
+HOST_CAPABILITIES = Capabilities(
+    params=frozenset({"temperature", "max_tokens", "top_p", "stop", "seed"}), function_calling=True
+)
+"""What DSPy may ask of a host that is an LM: tools, and no schema that the reply must keep."""
 
 
 class Engine(Protocol):
@@ -59,7 +66,6 @@ def backend_for(spec: LMSpec, max_reply: int) -> Backend:
     """Build the road of `spec`.
 
     Raises:
-        Unsupported: the provider is not in this version.
         InvalidArgs: the embedded provider has no such model.
     """
     return _ROADS[spec.row.road](spec, max_reply)
@@ -122,8 +128,8 @@ def _embedded(spec: LMSpec, max_reply: int) -> Backend:  # noqa: ARG001 - it is 
     return Backend(engine, spec.name, None, Capabilities)
 
 
-def _host(spec: LMSpec, max_reply: int) -> Backend:  # noqa: ARG001 - every road is called alike
-    raise Unsupported("lm.provider: LMs that the host serves are not in this version")
+def _host(spec: LMSpec, max_reply: int) -> Backend:  # noqa: ARG001 - a frame has its own bound
+    return Backend(HostEngine(spec), spec.name, None, lambda: HOST_CAPABILITIES)
 
 
 _ROADS: dict[str, Callable[[LMSpec, int], Backend]] = {

@@ -1,0 +1,88 @@
+"""Tools as DSPy calls them, answered by the host.
+
+Law: what goes wrong with a tool is told to the LM in words, without a line of our own code in it;
+what ends the request (its budget, a cancel, a connection without host calls) ends it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dspy
+from jsonschema import Draft202012Validator
+from pydantic import PrivateAttr
+
+from bridge.engine.conversion import plain
+from bridge.scope import Stopped, current_scope
+from protocol.errors import BridgeError, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bridge.specs.tools import ToolSpec
+
+__all__ = ["BridgeTool"]
+
+MOST_FAULTS = 5
+"""Wrong arguments that the LM is told of at once."""
+
+
+class BridgeTool(dspy.Tool):  # type: ignore[misc]
+    """One tool of a module."""
+
+    _spec: Any = PrivateAttr()
+    _validator: Any = PrivateAttr()
+
+    def __init__(self, spec: ToolSpec) -> None:
+        super().__init__(
+            func=_never,
+            name=spec.name,
+            desc=spec.description,
+            args=dict(spec.parameters["properties"]),
+            arg_types={},
+        )
+        self._spec = spec
+        self._validator = Draft202012Validator(spec.parameters)
+
+    def __call__(self, **kwargs: Any) -> Any:
+        """The tool's result in plain values, or what went wrong in words."""
+        scope = current_scope.get()
+        args = {name: plain(value) for name, value in kwargs.items()}
+        faults = self._faults(args)
+        if faults:
+            return f"Execution error in {self.name}: {faults}"
+        try:
+            return scope.ask_host("tool", self._spec.name, args)
+        except Unsupported as error:
+            # No turn of the LM could mend this.
+            scope.stop(error)
+            raise Stopped(error) from error
+        except BridgeError as error:
+            return f"Execution error in {self.name}: {error.message}"
+
+    def _faults(self, args: Mapping[str, Any]) -> str:
+        faults = list(self._validator.iter_errors(args))[:MOST_FAULTS]
+        return "; ".join(
+            ".".join(map(str, fault.absolute_path)) + f": {fault.message}"
+            if fault.absolute_path
+            else str(fault.message)
+            for fault in faults
+        )
+
+    def format_as_litellm_function_call(self) -> dict[str, Any]:
+        """The tool as providers take it: with the schema as the host gave it."""
+        return {
+            "type": "function",
+            "function": {
+                "name": self.name,
+                "description": self.desc,
+                "parameters": dict(self._spec.parameters),
+            },
+        }
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> BridgeTool:
+        return self
+
+
+def _never(**_: Any) -> None:
+    """DSPy reads a tool's arguments from its function where none are given; these are."""

@@ -1,0 +1,109 @@
+"""A tool as data: what the LM is told of it, and the JSON Schema of its arguments.
+
+Who answers it, the host or given source, is not told to the LM.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from bridge.specs.checking import Args, checked
+from protocol.errors import InvalidArgs, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["MOST_TOOLS", "ToolSpec", "parse_tools"]
+
+MOST_TOOLS = 128
+"""Tools of one module: providers take no more, and no LM chooses well among as many."""
+
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+"""What every provider takes, and what can be called as a function in source."""
+
+
+class _ToolArgs(Args):
+    name: str | None = None
+    description: Annotated[str, Field(max_length=10_000)] = ""
+    parameters: dict[str, Any] | None = None
+    code: Annotated[str, Field(max_length=100_000)] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ToolSpec:
+    """One tool; `parameters` is a JSON Schema of type object, written out in full."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+    def to_wire(self) -> dict[str, Any]:
+        """``{name, description, parameters}``."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "parameters": dict(self.parameters),
+        }
+
+
+def parse_tools(value: Any, path: str, reserved: Mapping[str, str]) -> tuple[ToolSpec, ...]:
+    """A module's `tools`, each a map ``{name, description?, parameters?}``.
+
+    Args:
+        value: what stands on the wire.
+        path: where.
+        reserved: names that the module keeps for itself, each with its reason.
+
+    Raises:
+        InvalidArgs: with the path of what is wrong.
+    """
+    if not isinstance(value, list):
+        raise InvalidArgs.at(path, "is a list of maps {name, description, parameters}")
+    if len(value) > MOST_TOOLS:
+        raise InvalidArgs.at(path, f"{len(value)} are more than {MOST_TOOLS}")
+    tools: dict[str, ToolSpec] = {}
+    for index, item in enumerate(value):
+        tool = _tool(item, f"{path}[{index}]", reserved)
+        if tool.name in tools:
+            raise InvalidArgs.at(f"{path}[{index}].name", f"{tool.name!r} is there twice")
+        tools[tool.name] = tool
+    return tuple(tools.values())
+
+
+def _tool(item: Any, path: str, reserved: Mapping[str, str]) -> ToolSpec:
+    given = checked(_ToolArgs, item, path)
+    if given.code is not None:
+        raise Unsupported(f"{path}.code: tools given as source need the sandbox, which is not here")
+    if given.name is None:
+        raise InvalidArgs.at(f"{path}.name", "is missing")
+    if NAME.fullmatch(given.name) is None:
+        raise InvalidArgs.at(
+            f"{path}.name", f"{given.name[:80]!r} is not a name: use letters, digits and _"
+        )
+    if given.name in reserved:
+        raise InvalidArgs.at(f"{path}.name", f"{given.name!r} is reserved: {reserved[given.name]}")
+    return ToolSpec(given.name, given.description, _schema(given.parameters, f"{path}.parameters"))
+
+
+def _schema(parameters: dict[str, Any] | None, path: str) -> dict[str, Any]:
+    """The JSON Schema of a tool's arguments; a tool without any takes none."""
+    if not parameters:
+        return {"type": "object", "properties": {}}
+    if parameters.get("type", "object") != "object":
+        raise InvalidArgs.at(f"{path}.type", "must be 'object': a tool's arguments have names")
+    schema = {"type": "object", **parameters}
+    schema.setdefault("properties", {})
+    from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415 - costs 30 ms
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        where = "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in error.absolute_path)
+        raise InvalidArgs.at(
+            f"{path}{where}", f"is no JSON Schema: {error.message[:300]}"
+        ) from None
+    return schema
