@@ -70,43 +70,6 @@ defmodule DSPyBridge.WireTest do
     assert %{error: %{code: "host_error"}} = Wire.answer(3, {:error, "no"})
   end
 
-  describe "golden frames, which the Python side reads, too" do
-    @vectors Path.expand("../../../tests/vectors.json", __DIR__)
-
-    if File.exists?(@vectors) do
-      setup_all do
-        %{cases: DSPyBridge.Test.LMServer.json(File.read!(@vectors))["cases"]}
-      end
-
-      test "every frame of the daemon is read as what it means", %{cases: cases} do
-        chosen = for %{"direction" => "to_host"} = one <- cases, do: one
-        assert chosen != []
-
-        for one <- chosen do
-          <<size::32, payload::binary-size(size)>> = Base.decode16!(one["hex"], case: :lower)
-          codec = if one["codec"] == "json", do: json_codec(), else: MessagePack
-          assert {:ok, map} = Codec.decode(codec, payload), one["name"]
-          assert {:ok, message} = Wire.message(map), one["name"]
-          assert Wire.peek(payload) in [:unknown, Wire.head(message)], one["name"]
-        end
-      end
-
-      test "every canonical request in MessagePack is written in these very bytes", %{
-        cases: cases
-      } do
-        for %{"direction" => "to_daemon", "codec" => "msgpack", "canonical" => true} = one <-
-              cases do
-          <<size::32, payload::binary-size(size)>> = Base.decode16!(one["hex"], case: :lower)
-
-          # A map has no order here: the bytes are compared as what they mean, and by their number.
-          written = IO.iodata_to_binary(MessagePack.encode!(one["message"]))
-          assert byte_size(written) == size, one["name"]
-          assert MessagePack.decode!(written) == MessagePack.decode!(payload), one["name"]
-        end
-      end
-    end
-  end
-
   defp json_codec,
     do: Enum.find([Codec.Jiffy, Codec.JSON, Codec.OTPJSON], & &1.available?())
 
