@@ -51,7 +51,7 @@ defmodule DSPyAshTest do
     FakeDaemon.stub(fake, "create_module", {:error, :invalid_args, "type: no such type"})
     signature = signature(options)
 
-    assert {:error, error} =
+    assert {:error, %Ash.Error.Invalid{} = error} =
              Core.create_module(
                %{name: "m", type: :predict, signature_id: signature.id},
                options
