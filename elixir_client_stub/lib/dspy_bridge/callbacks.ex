@@ -42,13 +42,15 @@ defmodule DSPyBridge.Callbacks do
 
   `{:ok, value}` is the same as `value`. `{:error, reason}` and an exception are answered as
   `host_error`, with the reason's text but without the stacktrace, which goes to `Logger`: an LM
-  is shown the text of a tool's failure. When the daemon no longer wants the answer, because the
+  is shown the text of a tool's failure. A `DSPyBridge.Error`, given or raised, keeps its code: an
+  LM that answers `:lm_rate_limited` is asked again, and what fails within a `forward` is told as
+  what it was. When the daemon no longer wants the answer, because the
   request was cancelled or its deadline is over, the task is killed.
   """
 
   require Logger
 
-  alias DSPyBridge.{Bridge, Codec, Context, Link, Options, Secret, Telemetry, Wire}
+  alias DSPyBridge.{Bridge, Codec, Context, Error, Link, Options, Secret, Telemetry, Wire}
 
   @type kind :: :tool | :metric | :reward | :retriever | :lm | :forward
   @type callback :: function() | {module(), atom(), [term()]}
@@ -334,12 +336,14 @@ defmodule DSPyBridge.Callbacks do
   defp outcome({:error, reason}), do: {:error, text(reason)}
   defp outcome(value), do: {:ok, value}
 
+  defp text(%Error{} = error), do: error
   defp text(reason) when is_binary(reason), do: reason
   defp text(reason) when is_exception(reason), do: Exception.message(reason)
   defp text(reason) when is_atom(reason), do: Atom.to_string(reason)
   defp text(%Secret{} = reason), do: inspect(reason)
   defp text(reason), do: inspect(reason, limit: 20, printable_limit: 500)
 
+  defp told(:error, %Error{} = error), do: error
   defp told(:error, reason), do: :error |> Exception.normalize(reason) |> Exception.message()
   defp told(kind, reason), do: Exception.format_banner(kind, reason)
 

@@ -139,6 +139,17 @@ defmodule DSPyBridge.Error do
     }
   end
 
+  @doc false
+  @spec to_wire(t()) :: map()
+  def to_wire(%__MODULE__{} = error) do
+    wire = Map.take(error, [:code, :message, :retriable, :details])
+    wire = if error.code_text, do: %{wire | code: error.code_text}, else: wire
+
+    if error.retry_after_ms,
+      do: Map.put(wire, :retry_after_ms, error.retry_after_ms),
+      else: wire
+  end
+
   @impl true
   def message(%__MODULE__{code: :unknown_code, code_text: text, message: message})
       when is_binary(text),

@@ -78,9 +78,16 @@ defmodule DSPyBridge.Wire do
       iex> DSPyBridge.Wire.answer("c3", {:error, "no such page"})
       %{call: "c3", error: %{code: "host_error", message: "no such page"}}
 
+  An error of the bridge's own kind keeps its code: of an LM, `:lm_rate_limited` is tried again.
+
+      iex> error = DSPyBridge.Error.new(:lm_rate_limited, "slowly", retry_after_ms: 500)
+      iex> DSPyBridge.Wire.answer("c3", {:error, error}).error
+      %{code: :lm_rate_limited, message: "slowly", retriable: true, retry_after_ms: 500, details: %{}}
+
   """
-  @spec answer(id(), {:ok, term()} | {:error, String.t()}) :: map()
+  @spec answer(id(), {:ok, term()} | {:error, String.t() | Error.t()}) :: map()
   def answer(call, {:ok, result}), do: %{call: call, result: result}
+  def answer(call, {:error, %Error{} = error}), do: %{call: call, error: Error.to_wire(error)}
 
   def answer(call, {:error, message}),
     do: %{call: call, error: %{code: "host_error", message: message}}
