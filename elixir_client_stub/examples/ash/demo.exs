@@ -79,3 +79,38 @@ IO.puts("learned #{length(demos)} demonstrations, which are in the module's row"
 {:ok, %{"total" => %{"calls" => calls}}} = LM.usage(acme)
 {:ok, %{"total" => %{"calls" => 0}}} = LM.usage(tenant: "another")
 IO.puts("usage   #{calls} LM calls of this tenant, none of another")
+
+# A program whose way is Elixir, taught by the same optimizer.
+
+library = %{
+  "Prado" => "The Prado Museum is an art museum in Madrid, Spain.",
+  "Madrid" => "The Manzanares flows through Madrid.",
+  "Brandenburg" => "The Brandenburg Gate is a monument in Berlin, Germany.",
+  "Berlin" => "The Spree flows through Berlin.",
+  "Petra" => "Petra is an ancient city carved into rock in Jordan.",
+  "Jordan" => "Amman is the capital of Jordan."
+}
+
+retrieve = fn query -> for {word, passage} <- library, query =~ word, do: passage end
+baleen = DSPyAsh.SimplifiedBaleen.create!(retrieve, acme)
+
+trainset =
+  for {question, answer} <- [
+        {"Which river flows through the city where the Prado Museum stands?", "Manzanares"},
+        {"Which river flows through the city where the Brandenburg Gate stands?", "Spree"},
+        {"What is the capital of the country where Petra is found?", "Amman"}
+      ],
+      do: %{"question" => question, "answer" => answer}
+
+run =
+  %{
+    optimizer_id: optimizer.id,
+    program_id: baleen.id,
+    trainset: trainset,
+    metric: "exact_match"
+  }
+  |> Core.start_run!(acme)
+  |> Core.perform_run!(acme)
+
+:completed = run.status
+IO.puts("baleen  #{run.baseline_score} before, #{run.score} after; its way is Elixir")

@@ -292,6 +292,9 @@ defmodule DSPyAshTest do
     assert [%{args: spec} | _] =
              for(%{args: %{"id" => ^query}} = call <- FakeDaemon.calls(fake), do: call)
 
+    assert [%{args: %{"signature" => "question -> answer, confidence: float"}} | _] =
+             FakeDaemon.calls(fake, "create_program")
+
     assert spec["signature"]["instructions"] =~ "search query"
     assert [%{"name" => "question", "type" => "string"} | _] = spec["signature"]["inputs"]
   end

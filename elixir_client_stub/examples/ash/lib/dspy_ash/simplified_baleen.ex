@@ -49,7 +49,13 @@ defmodule DSPyAsh.SimplifiedBaleen do
     :ok = Bridge.register_forward(id, forward)
 
     Core.create_program!(
-      %{id: id, name: "SimplifiedBaleen", modules: modules, forward: :host},
+      %{
+        id: id,
+        name: "SimplifiedBaleen",
+        signature: "question -> answer, confidence: float",
+        modules: modules,
+        forward: :host
+      },
       options
     )
   end
