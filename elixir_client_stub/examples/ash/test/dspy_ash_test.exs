@@ -218,12 +218,21 @@ defmodule DSPyAshTest do
       assert {:error, %{errors: [%DSPyAsh.Error{code: :worker_died}]}} =
                Core.perform_run(run, options)
 
+      assert Core.get_run!(run.id, options).status == :running
+
       FakeDaemon.clear(fake)
       FakeDaemon.stub(fake, "optimize", fn _args -> context.result end)
       run = run.id |> Core.get_run!(options) |> Core.perform_run!(options)
       assert run.status == :completed
       assert [%{args: %{"resume" => resumed}}] = FakeDaemon.calls(fake, "optimize")
       assert resumed == run.id
+    end
+
+    test "that a job has given up is closed", context do
+      run = Core.start_run!(context.start, context.options)
+      error = DSPyAsh.Error.exception(code: :worker_died, text: "killed")
+      run = Core.fail_run!(run, error, context.options)
+      assert {run.status, run.error =~ "worker_died: killed"} == {:failed, true}
     end
 
     test "that the daemon has never heard of is begun", context do
