@@ -121,7 +121,8 @@ class Port:
             self._pending[request_id] = future
         try:
             self.write(frame)
-        except OSError:
+        except (OSError, ValueError):
+            # It has gone, or our end of the pipe is closed.
             self._fail_all()
         return future
 

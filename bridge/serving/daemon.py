@@ -215,7 +215,7 @@ class Daemon:
             scope = desk.scope_of(request, self._services, None if call is None else call.scope)
             if scope.parent is None:
                 scope.adapter = self._adapter
-                scope.host = self.calls.link(request.id, entry.codec)
+            scope.host = self.calls.link(request.id, entry.codec)
             scope.progress = lambda data: self._send_event(
                 "progress", request.id, data, entry.codec
             )

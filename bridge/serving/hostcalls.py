@@ -197,10 +197,8 @@ class HostCalls:
             return False
         if opened.asker is None:
             opened.heard.put(answer)
-        elif answer.error is not None:
-            opened.asker.answer(opened.asked_as or 0, error=answer.error)
         else:
-            opened.asker.answer(opened.asked_as or 0, result=answer.result)
+            _hand_back(opened, opened.asker, answer)
         return True
 
     def broken(self, call: Id, error: BridgeError) -> None:
@@ -214,6 +212,19 @@ class HostCalls:
             opened.heard.put(failure)
         else:
             opened.asker.answer(opened.asked_as or 0, error=failure.to_wire())
+
+
+def _hand_back(opened: OpenCall, asker: Asker, answer: HostAnswer) -> None:
+    """Give a child the answer to its own call; what it could not be sent is an error there."""
+    asked_as = opened.asked_as or 0
+    try:
+        if answer.error is not None:
+            asker.answer(asked_as, error=answer.error)
+        else:
+            asker.answer(asked_as, result=answer.result)
+    except (BridgeError, ValueError) as error:
+        failure = HostError(f"the host's answer to {opened.what} cannot be passed on: {error}")
+        asker.answer(asked_as, error=failure.to_wire())
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class Nested:
     ) -> None:
         """Let the child that asked do the request, and answer with what it answers."""
         request = entry.request
-        scope = Scope(request.id)
+        scope = Scope(request.id, tenant=request.tenant)
         if request.deadline_ms is not None:
             scope.deadline = time.monotonic() + min(request.deadline_ms, FARTHEST_MS) / 1000
         envelope = {

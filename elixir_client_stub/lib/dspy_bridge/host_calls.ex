@@ -38,12 +38,18 @@ defmodule DSPyBridge.HostCalls do
     end
   end
 
-  @doc "A monitored process ended: which call it served, and whether that was answered."
-  @spec ended(t(), reference(), term()) :: {:answered | :killed, Wire.id(), t()} | :none
+  @doc """
+  A monitored process ended: which call it served, and whether that was answered.
+
+  `:unknown` of a task that was gone before it was monitored. To answer such a call is right in
+  either case: the daemon drops an answer that is not the first.
+  """
+  @spec ended(t(), reference(), term()) ::
+          {:answered | :unknown | :killed, Wire.id(), t()} | :none
   def ended(%__MODULE__{} = open, monitor, reason) do
     case open.by_monitor do
       %{^monitor => call} ->
-        how = if reason in [:normal, :noproc], do: :answered, else: :killed
+        how = Map.get(%{normal: :answered, noproc: :unknown}, reason, :killed)
         {how, call, forget(open, call, monitor)}
 
       _ ->

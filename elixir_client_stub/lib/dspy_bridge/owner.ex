@@ -243,7 +243,7 @@ defmodule DSPyBridge.Owner do
   def handle_info({:DOWN, ref, :process, _pid, reason}, state) do
     case HostCalls.ended(state.host_calls, ref, reason) do
       {:answered, _call, open} -> {:noreply, %{state | host_calls: open}}
-      {:killed, call, open} -> {:noreply, answer_for(%{state | host_calls: open}, call, reason)}
+      {_killed, call, open} -> {:noreply, answer_for(%{state | host_calls: open}, call, reason)}
       :none -> {:noreply, caller_died(state, Callers.id_of(state.callers, ref))}
     end
   end
@@ -346,7 +346,9 @@ defmodule DSPyBridge.Owner do
   end
 
   defp answer_for(state, call, reason) do
-    log(state, "a callback was killed: #{Exception.format_exit(reason)}")
+    if reason != :noproc,
+      do: log(state, "a callback was killed: #{Exception.format_exit(reason)}")
+
     say(state, Wire.answer(call, {:error, "the callback was killed"}))
   end
 
