@@ -8,7 +8,7 @@ Logger.configure(level: :warning)
 acme = [tenant: "acme"]
 
 lm =
-  LM.create_provider!(%{name: "main", type: :embedded, model: "lexical", default?: true}, acme)
+  LM.create_provider!(%{name: "main", type: :embedded, model: "lexical", is_default: true}, acme)
 
 {:ok, %{"status" => "configured"}} = LM.configure(lm.id, acme)
 

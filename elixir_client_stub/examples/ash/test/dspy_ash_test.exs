@@ -60,6 +60,15 @@ defmodule DSPyAshTest do
     assert Exception.message(error) =~ "invalid_args: type: no such type"
   end
 
+  test "so is a change of it, and what was refused is not kept", context do
+    %{fake: fake, options: options} = context
+    module = module(options)
+    FakeDaemon.stub(fake, "create_module", {:error, :invalid_args, "config.n: no such key"})
+
+    assert {:error, %Ash.Error.Invalid{}} =
+             Ash.update(module, %{config: %{"n" => 1}}, tenant: context.tenant)
+  end
+
   test "forward sends the spec and the tenant, and gives the fields", context do
     %{fake: fake, options: options, tenant: tenant} = context
     module = module(options, %{state: %{"instructions" => "Be brief.", "demos" => []}})
@@ -348,7 +357,7 @@ defmodule DSPyAshTest do
             model: "gpt-4o-mini",
             key_env: "DSPY_ASH_TEST_KEY",
             config: %{temperature: 0.0},
-            default?: true
+            is_default: true
           },
           options
         )
