@@ -5,7 +5,7 @@ defmodule DSPyAsh.MixProject do
     [
       app: :dspy_ash,
       version: "0.1.0",
-      elixir: "~> 1.14",
+      elixir: "~> 1.15",
       start_permanent: Mix.env() == :prod,
       deps: deps()
     ]

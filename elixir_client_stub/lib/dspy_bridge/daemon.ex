@@ -27,6 +27,7 @@ defmodule DSPyBridge.Daemon do
 
   defp fake(nil), do: nil
 
+  # It has no program: all that can be said now is whether it runs.
   defp fake(name) do
     if GenServer.whereis(name),
       do: {:ok, {"", []}},

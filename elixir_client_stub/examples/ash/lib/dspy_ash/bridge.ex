@@ -39,6 +39,12 @@ defmodule DSPyAsh.Bridge do
   @spec create_program(map(), context()) :: result()
   def create_program(spec, context), do: call(:create_program, [spec], context)
 
+  @doc "Gives the function of a program with `forward: :host`; after a start of the BEAM again."
+  @spec register_forward(String.t(), DSPyBridge.Callbacks.callback()) :: :ok
+  def register_forward(program_id, function) do
+    DSPyBridge.register(@daemon, :forward, program_id, function)
+  end
+
   @doc "The spec of a module or program, as the daemon has it."
   @spec get(:module | :program, String.t(), context()) :: result()
   def get(kind, id, context), do: call(:get, [kind, id], context)
@@ -59,17 +65,17 @@ defmodule DSPyAsh.Bridge do
 
   @doc "Scores a program on examples."
   @spec evaluate(map(), context()) :: result()
-  def evaluate(args, context), do: call(:evaluate, [args], context, timeout: :infinity)
+  def evaluate(args, context), do: call(:evaluate, [args], context)
 
   @doc "Runs an optimizer to its end; `on_progress` is called with the data of each event."
   @spec optimize(map(), map(), (map() -> any()), context()) :: result()
   def optimize(args, budget, on_progress, context) do
     on_event = fn
-      %{event: "progress", data: data} -> on_progress.(data)
-      _other -> :ok
+      "progress", data -> on_progress.(data)
+      _event, _data -> :ok
     end
 
-    call(:optimize, [args], context, timeout: :infinity, budget: budget, on_event: on_event)
+    call(:optimize, [args], context, budget: budget, on_event: on_event)
   end
 
   @doc "Ends a run early; its `optimize` is answered with the best so far."
@@ -79,8 +85,7 @@ defmodule DSPyAsh.Bridge do
   @doc "Asks an LM, by its name or the tenant's default."
   @spec generate(String.t(), String.t() | nil, map(), context()) :: result()
   def generate(prompt, lm, options, context) do
-    args = Map.reject(%{prompt: prompt, lm: lm, options: options}, fn {_key, it} -> it == nil end)
-    call(:generate, [args], context)
+    call(:generate, [prompt], context, lm: lm, options: options)
   end
 
   @doc "The tenant's totals since the daemon started."

@@ -42,6 +42,7 @@ defmodule DSPyAsh.Core do
       define :start_run, action: :start
       define :perform_run, action: :perform
       define :stop_run, action: :stop
+      define :fail_run, action: :fail, args: [:error]
       define :get_run, action: :read, get_by: :id
       define :list_runs, action: :read
     end

@@ -10,15 +10,21 @@ defmodule DSPyAsh.Error do
     fields: [:code, :text, :retriable, :retry_after_ms, details: %{}],
     class: :unknown
 
+  # What the one who calls can put right; APIs show these in full.
+  @invalid ~w(invalid_args not_found not_configured unsupported program_error metric_error)a
+
   @doc "From the client's error."
   def from_bridge(%DSPyBridge.Error{} = error) do
-    exception(
-      code: error.code,
-      text: error.message,
-      retriable: error.retriable,
-      retry_after_ms: error.retry_after_ms,
-      details: error.details
-    )
+    found =
+      exception(
+        code: error.code,
+        text: error.message,
+        retriable: error.retriable,
+        retry_after_ms: error.retry_after_ms,
+        details: error.details
+      )
+
+    if error.code in @invalid, do: %{found | class: :invalid}, else: found
   end
 
   @impl true

@@ -12,7 +12,7 @@ defmodule DSPyAsh.Core.Module do
     data_layer: Ash.DataLayer.Ets
 
   actions do
-    defaults [:read, :destroy, update: [:name, :config, :tools, :state]]
+    defaults [:read, :destroy]
 
     create :create do
       primary? true
@@ -21,6 +21,13 @@ defmodule DSPyAsh.Core.Module do
       argument :signature_id, :uuid
 
       change manage_relationship(:signature_id, :signature, type: :append)
+      change DSPyAsh.Core.Changes.SendModule
+    end
+
+    update :update do
+      primary? true
+      accept [:name, :config, :tools, :state]
+      require_atomic? false
       change DSPyAsh.Core.Changes.SendModule
     end
 

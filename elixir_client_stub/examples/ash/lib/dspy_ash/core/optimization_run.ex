@@ -3,21 +3,8 @@ defmodule DSPyAsh.Core.OptimizationRun do
   One use of an optimizer on a program, from `:pending` to what it found.
 
   `:start` only writes the row. `:perform` does the work, which may take hours; it is meant for a
-  job. With AshOban:
-
-      oban do
-        triggers do
-          trigger :perform do
-            action :perform
-            where expr(status == :pending)
-            queue :dspy
-            max_attempts 3
-          end
-        end
-      end
-
-  A run that was broken off (a deploy, a crash) and is performed again goes on where it was: what
-  the LM has answered is on the daemon's disk, and is not paid for again.
+  job, see the README. A run that was broken off (a deploy, a crash) and is performed again goes on
+  where it was: what the LM has answered is on the daemon's disk, and is not paid for again.
   """
 
   use Ash.Resource,
@@ -26,7 +13,13 @@ defmodule DSPyAsh.Core.OptimizationRun do
     data_layer: Ash.DataLayer.Ets
 
   actions do
-    defaults [:read, :destroy]
+    defaults [:destroy]
+
+    read :read do
+      primary? true
+      # A job goes through the rows that wait.
+      pagination keyset?: true, required?: false
+    end
 
     create :start do
       primary? true
@@ -44,6 +37,25 @@ defmodule DSPyAsh.Core.OptimizationRun do
 
     update :progress do
       accept [:status, :progress, :started_at]
+    end
+
+    update :fail do
+      description "Closes a run that a job has given up; `error` is what the last attempt failed of."
+      accept []
+      argument :error, :term
+      require_atomic? false
+      change set_attribute(:status, :failed)
+      change set_attribute(:finished_at, &DateTime.utc_now/0)
+
+      change fn changeset, _context ->
+        case Ash.Changeset.get_argument(changeset, :error) do
+          %{__exception__: true} = error ->
+            Ash.Changeset.force_change_attribute(changeset, :error, Exception.message(error))
+
+          _none ->
+            changeset
+        end
+      end
     end
 
     update :stop do

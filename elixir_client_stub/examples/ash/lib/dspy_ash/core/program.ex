@@ -22,13 +22,13 @@ defmodule DSPyAsh.Core.Program do
 
     create :create do
       primary? true
-      accept [:name, :description, :modules, :forward, :forward_fn, :steps]
+      accept [:id, :name, :description, :modules, :forward, :forward_fn, :steps, :signature]
       change DSPyAsh.Core.Changes.SendProgram
     end
 
     update :update do
       primary? true
-      accept [:name, :description, :modules, :forward, :forward_fn, :steps]
+      accept [:name, :description, :modules, :forward, :forward_fn, :steps, :signature]
       require_atomic? false
       change DSPyAsh.Core.Changes.SendProgram
     end
@@ -72,7 +72,8 @@ defmodule DSPyAsh.Core.Program do
   end
 
   attributes do
-    uuid_primary_key :id
+    # May be given: a function for `forward: :host` is registered under it before the row is there.
+    uuid_primary_key :id, writable?: true
 
     attribute :tenant, :string, allow_nil?: false
     attribute :name, :string, allow_nil?: false, public?: true
@@ -87,6 +88,12 @@ defmodule DSPyAsh.Core.Program do
     attribute :forward, :atom, constraints: [one_of: [:host]], public?: true
     attribute :forward_fn, :string, public?: true
     attribute :steps, {:array, :map}, public?: true
+
+    attribute :signature, :string do
+      description "The program's own fields, `\"question -> answer\"`, where its modules do not tell."
+      public? true
+    end
+
     attribute :compiled_state, :map, public?: true
     attribute :metrics, :map, default: %{}, public?: true
 
@@ -113,7 +120,8 @@ defmodule DSPyAsh.Core.Program do
         end,
       forward: program.forward,
       forward_fn: program.forward_fn,
-      steps: program.steps
+      steps: program.steps,
+      signature: program.signature
     }
 
     Map.reject(given, fn {_key, value} -> value == nil end)

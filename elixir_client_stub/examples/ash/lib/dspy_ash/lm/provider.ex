@@ -17,7 +17,7 @@ defmodule DSPyAsh.LM.Provider do
 
     create :create do
       primary? true
-      accept [:name, :type, :model, :key_env, :config, :default?]
+      accept [:name, :type, :model, :key_env, :config, :is_default]
     end
 
     action :configure, :map do
@@ -68,7 +68,7 @@ defmodule DSPyAsh.LM.Provider do
     attribute :model, :string, allow_nil?: false, public?: true
     attribute :key_env, :string, public?: true
     attribute :config, :map, default: %{}, public?: true
-    attribute :default?, :boolean, default: false, public?: true
+    attribute :is_default, :boolean, default: false, public?: true
 
     timestamps()
   end

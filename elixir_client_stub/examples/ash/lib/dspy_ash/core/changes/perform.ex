@@ -30,10 +30,17 @@ defmodule DSPyAsh.Core.Changes.Perform do
       |> Ash.Changeset.force_change_attributes(found(result))
       |> Ash.Changeset.set_context(%{dspy_result: result})
     else
-      {:error, %DSPyAsh.Error{code: :cancelled} = error} -> failed(changeset, :cancelled, error)
-      {:error, %DSPyAsh.Error{retriable: true} = error} -> Ash.Changeset.add_error(changeset, error)
-      {:error, %DSPyAsh.Error{} = error} -> failed(changeset, :failed, error)
-      {:error, other} -> Ash.Changeset.add_error(changeset, other)
+      {:error, %DSPyAsh.Error{code: :cancelled} = error} ->
+        failed(changeset, :cancelled, error)
+
+      {:error, %DSPyAsh.Error{retriable: true} = error} ->
+        Ash.Changeset.add_error(changeset, error)
+
+      {:error, %DSPyAsh.Error{} = error} ->
+        failed(changeset, :failed, error)
+
+      {:error, other} ->
+        Ash.Changeset.add_error(changeset, other)
     end
   end
 
@@ -116,12 +123,11 @@ defmodule DSPyAsh.Core.Changes.Perform do
   defp learn(changeset, run, context) do
     case changeset.context[:dspy_result] do
       nil -> {:ok, run}
-      result -> with :ok <- learn(result, run.program_id, context), do: {:ok, run}
+      result -> with :ok <- teach(result, run.program_id, context), do: {:ok, run}
     end
   end
 
-  defp learn(%{"optimized_program" => optimized} = result, program_id, context)
-       when is_binary(program_id) do
+  defp teach(%{"optimized_program" => optimized} = result, program_id, context) do
     options = Specs.options(context)
 
     with :ok <- learn_modules(optimized["modules"] || %{}, options),

@@ -14,12 +14,19 @@ defmodule DSPyAsh.Core.Validations.SignatureFields do
     names = Enum.map(inputs ++ outputs, &(&1["name"] || &1[:name]))
 
     cond do
-      outputs == [] -> {:error, field: :outputs, message: "a signature has an output"}
-      not Enum.all?(names, &name?/1) -> {:error, field: :inputs, message: "every field has a name"}
-      names != Enum.uniq(names) -> {:error, field: :inputs, message: "a name stands twice"}
-      true -> :ok
+      outputs == [] ->
+        {:error, field: :outputs, message: "a signature has an output"}
+
+      not Enum.all?(names, &name?/1) ->
+        {:error, field: :inputs, message: "every field has a name"}
+
+      names != Enum.uniq(names) ->
+        {:error, field: :inputs, message: "a name stands twice"}
+
+      true ->
+        :ok
     end
   end
 
-  defp name?(name), do: is_atom(name) and name != nil or is_binary(name) and name != ""
+  defp name?(name), do: (is_atom(name) and name != nil) or (is_binary(name) and name != "")
 end

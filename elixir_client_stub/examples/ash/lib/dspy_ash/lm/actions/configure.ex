@@ -11,7 +11,7 @@ defmodule DSPyAsh.LM.Actions.Configure do
     with {:ok, provider} <- Ash.get(Provider, input.arguments.id, Specs.options(context)) do
       lm = Provider.to_wire(provider)
       named = %{lms: %{provider.name => lm}}
-      Bridge.configure(if(provider.default?, do: Map.put(named, :lm, lm), else: named), context)
+      Bridge.configure(if(provider.is_default, do: Map.put(named, :lm, lm), else: named), context)
     end
   end
 end

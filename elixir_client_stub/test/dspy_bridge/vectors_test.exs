@@ -1,12 +1,12 @@
 defmodule DSPyBridge.VectorsTest do
-  # The golden frames of the project, read by the client's own modules: `../tests/vectors.json` says
+  # The golden frames of the project, read by the client's own modules: `tests/vectors.json` says
   # what they are, and the daemon's side is held to the same file. Each test gives the names of the
   # cases that fail it.
   use ExUnit.Case, async: true
 
   alias DSPyBridge.{Codec, Error, Wire}
 
-  @file_name Path.expand("../../tests/vectors.json", __DIR__)
+  @file_name Path.expand("../../../tests/vectors.json", __DIR__)
   @json Enum.find([Codec.Jiffy, Codec.JSON, Codec.OTPJSON, Codec.Jason], & &1.available?())
 
   setup_all do

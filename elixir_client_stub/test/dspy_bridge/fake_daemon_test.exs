@@ -313,6 +313,14 @@ defmodule DSPyBridge.FakeDaemonTest do
     end
   end
 
+  test "each member of a pool is a daemon of its own", %{fake: fake} do
+    start_supervised!({DSPyBridge.Pool, name: FakePool, size: 2, fake: fake})
+    create(FakePool)
+    FakeDaemon.answer(fake, "qa", %{answer: "4"})
+    assert for(_ <- 1..4, do: answer(FakePool)) == ["4", "4", "4", "4"]
+    assert length(FakeDaemon.calls(fake, "create_module")) == 2
+  end
+
   test "it speaks the codec of the bridge", %{fake: fake} do
     for codec <- [:msgpack, :jiffy, :json, :jason, :otp_json],
         match?({:ok, _}, DSPyBridge.Codec.choose(codec)) do
