@@ -74,7 +74,7 @@ defmodule DSPyBridge do
   Where `:telemetry` is loaded the bridge sends events: see `DSPyBridge.Telemetry`.
   """
 
-  alias DSPyBridge.{Bridge, Call, Callbacks, Context, Error, Options, Secret}
+  alias DSPyBridge.{Bridge, Call, Callbacks, Context, Error, Events, Options, Secret}
 
   @typedoc "A bridge's name or pid, a pool's name, or the context of a callback."
   @type bridge :: GenServer.server() | Context.t()
@@ -351,7 +351,7 @@ defmodule DSPyBridge do
 
   `metric` is a name (`"exact_match"`), a map (`%{name: "f1_score", field: "summary"}`), or a
   function of yours. A run may take long: there is no timeout unless you give one, and
-  `detach: true` among the arguments answers at once, for `run_get/3`.
+  `detach: true` among the arguments answers at once, for `run_get/3` and `subscribe/1`.
 
   The bridge keeps what was learned with the specs of the modules, so that it survives a crash of
   the daemon; with `detach: true` that happens when `run_get/3` sees the run completed.
@@ -381,6 +381,26 @@ defmodule DSPyBridge do
   @doc "Ends a run early and keeps its best so far."
   @spec run_stop(bridge(), String.t(), keyword()) :: result()
   def run_stop(bridge, run_id, opts \\ []), do: call(bridge, "run_stop", %{run_id: run_id}, opts)
+
+  @doc """
+  Lets the calling process hear of detached runs, which have no caller to tell.
+
+  It gets `{DSPyBridge, name, {:event, "progress", data}}`, where `name` is the bridge's (or its
+  pid, if it has none) and `data["run_id"]` says which run it is. Subscribing twice is the same as
+  once, and a subscription ends with the process.
+
+      :ok = DSPyBridge.subscribe(MyApp.DSPy)
+      {:ok, %{"run_id" => run_id}} = DSPyBridge.optimize(MyApp.DSPy, Map.put(args, :detach, true))
+
+      def handle_info({DSPyBridge, _name, {:event, "progress", %{"run_id" => run_id} = data}}, state)
+
+  """
+  @spec subscribe(bridge()) :: :ok
+  def subscribe(bridge), do: Enum.each(Bridge.members!(bridge), &Events.subscribe/1)
+
+  @doc "Ends what `subscribe/1` began."
+  @spec unsubscribe(bridge()) :: :ok
+  def unsubscribe(bridge), do: Enum.each(Bridge.members!(bridge), &Events.unsubscribe/1)
 
   ## What the daemon holds
 

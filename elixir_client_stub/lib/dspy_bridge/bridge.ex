@@ -33,7 +33,7 @@ defmodule DSPyBridge.Bridge do
     bridge
   end
 
-  @doc "The name under which a part of a bridge (`:owner`, `:tasks`, `:logs`) is registered."
+  @doc "The name under which a part of a bridge (`:owner`, `:tasks`, `:events`) is registered."
   @spec part(t(), atom()) :: GenServer.name()
   def part(%__MODULE__{supervisor: supervisor}, part),
     do: {:via, Registry, {DSPyBridge.Registry, {part, supervisor}}}

@@ -308,14 +308,14 @@ defmodule DSPyBridge.Owner do
     end
   end
 
-  defp route({:event, "log", _id}, frame, state) do
-    with logs when is_pid(logs) <- GenServer.whereis(Bridge.part(state.bridge, :logs)),
-         do: send(logs, {:log, frame})
+  defp route({:event, "ready", nil}, _frame, state), do: settle(%{state | ready?: true})
+
+  defp route({:event, name, id}, frame, state) when name == "log" or id == nil do
+    with events when is_pid(events) <- GenServer.whereis(Bridge.part(state.bridge, :events)),
+         do: send(events, {:event, frame})
 
     state
   end
-
-  defp route({:event, "ready", nil}, _frame, state), do: settle(%{state | ready?: true})
 
   defp route({:event, _name, id}, frame, state) do
     Callers.event(state.bridge, id, frame)

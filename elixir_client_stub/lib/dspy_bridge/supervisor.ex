@@ -3,7 +3,7 @@ defmodule DSPyBridge.Supervisor do
   # One bridge:
   #
   #     DSPyBridge.Supervisor      owns the tables
-  #     ├── DSPyBridge.Logs        the daemon's log lines, into Logger
+  #     ├── DSPyBridge.Events      the daemon's log, and what subscribers get
   #     ├── Task.Supervisor        callbacks, streams to a pid, the sending of specs
   #     └── DSPyBridge.Owner       owns the port
   #
@@ -11,7 +11,7 @@ defmodule DSPyBridge.Supervisor do
 
   use Supervisor
 
-  alias DSPyBridge.{Bridge, Callbacks, Codec, Daemon, Logs, Options, Owner, Secret}
+  alias DSPyBridge.{Bridge, Callbacks, Codec, Daemon, Events, Options, Owner, Secret}
 
   @spec start_link(keyword() | Secret.t()) :: Supervisor.on_start()
   def start_link(options) do
@@ -34,7 +34,7 @@ defmodule DSPyBridge.Supervisor do
     shutdown = options[:grace] + 10_000
 
     children = [
-      {Logs, {bridge, codec}},
+      {Events, {bridge, codec}},
       {Task.Supervisor, name: Bridge.part(bridge, :tasks)},
       Supervisor.child_spec({Owner, {bridge, codec, secret}}, shutdown: shutdown)
     ]

@@ -153,6 +153,26 @@ defmodule DSPyBridge.CommandsTest do
     assert {:error, %Error{code: :not_found}} = DSPyBridge.run_stop(bridge, "no-such-run")
   end
 
+  test "a detached run is heard of by those who subscribed", %{bridge: bridge} do
+    :ok = DSPyBridge.subscribe(bridge)
+    :ok = DSPyBridge.subscribe(bridge)
+    trainset = for n <- 1..4, do: %{question: "is #{n} a number?", answer: "yes"}
+
+    assert {:ok, %{"run_id" => run_id, "status" => "running"}} =
+             DSPyBridge.optimize(bridge, %{
+               module_id: "qa",
+               optimizer: "LabeledFewShot",
+               trainset: trainset,
+               metric: "exact_match",
+               detach: true
+             })
+
+    assert_receive {DSPyBridge, ^bridge, {:event, "progress", %{"run_id" => ^run_id}}}, 60_000
+    completed = fn -> DSPyBridge.run_get!(bridge, run_id)["status"] == "completed" end
+    eventually(completed, 60_000)
+    :ok = DSPyBridge.unsubscribe(bridge)
+  end
+
   test "history, usage and stats", %{bridge: bridge} do
     DSPyBridge.forward!(bridge, "qa", %{question: "seen?"})
     assert {:ok, %{"rows" => [row]}} = DSPyBridge.history(bridge, limit: 1, module_id: "qa")

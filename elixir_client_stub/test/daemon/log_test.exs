@@ -25,15 +25,15 @@ defmodule DSPyBridge.LogTest do
         :ok = DSPyBridge.Link.write(link, frame, :infinity)
         DSPyBridge.ping!(bridge)
 
-        logs =
+        events =
           GenServer.whereis(
             bridge
             |> DSPyBridge.Bridge.resolve()
             |> elem(1)
-            |> DSPyBridge.Bridge.part(:logs)
+            |> DSPyBridge.Bridge.part(:events)
           )
 
-        :sys.get_state(logs)
+        :sys.get_state(events)
         send(test, :done)
       end)
 
