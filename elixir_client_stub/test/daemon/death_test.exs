@@ -17,16 +17,15 @@ defmodule DSPyBridge.DeathTest do
     %{server: start_supervised!(LMServer)}
   end
 
-  for {busy, wanted} <- [idle: 1, lm: 1, run: 2] do
+  for {busy, wanted} <- [idle: 1, lm: 1, run: 2, sandbox: 2] do
     @tag timeout: 240_000
+    @tag busy: busy
     test "a BEAM that is killed while the daemon is busy with #{busy} leaves nothing", %{
       server: server
     } do
       {beam, daemon} = beam(unquote(busy), server)
-      # What makes it busy has begun: an LM has been asked, a run has its process.
-      if unquote(busy) != :idle,
-        do: eventually(fn -> LMServer.requests(server) != [] end, 120_000)
-
+      begun = begun(unquote(busy), server, daemon)
+      eventually(begun, 120_000)
       ours = [daemon | descendants(daemon)]
       assert length(ours) >= unquote(wanted)
       assert Enum.all?(ours, &alive?/1)
@@ -36,6 +35,11 @@ defmodule DSPyBridge.DeathTest do
       eventually(fn -> Enum.filter(ours, &alive?/1) == [] end, @within)
     end
   end
+
+  # An LM has been asked; given source runs in a process of its own.
+  defp begun(:idle, _server, _daemon), do: fn -> true end
+  defp begun(:sandbox, _server, daemon), do: fn -> descendants(daemon) != [] end
+  defp begun(_busy, server, _daemon), do: fn -> LMServer.requests(server) != [] end
 
   defp beam(busy, server) do
     {:ok, python} = python()

@@ -29,7 +29,7 @@ work =
       fn -> DSPyBridge.optimize(bridge, args) end
 
     "sandbox" ->
-      source = "n = 0\nwhile True:\n    n += 1\nreturn {'answer': n}"
+      source = "n = 0\nwhile question:\n    n += 1\nresult = {'answer': n}"
       spec = %{id: "loop", modules: [%{id: "qa", name: "qa"}], forward_fn: source}
       DSPyBridge.create_program!(bridge, spec)
       fn -> DSPyBridge.execute(bridge, "loop", %{question: "?"}, timeout: :infinity) end
