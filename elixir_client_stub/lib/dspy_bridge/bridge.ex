@@ -72,6 +72,9 @@ defmodule DSPyBridge.Bridge do
       [{:link, link}] -> {:ok, link}
       [] -> ask(bridge, :link, timeout)
     end
+  rescue
+    # The bridge was stopped in the meantime, and its tables went with it.
+    ArgumentError -> {:error, not_running(bridge.name)}
   end
 
   @doc "Waits for the `:link`, for `:info` (what hello told) or until the daemon is `:ready`."

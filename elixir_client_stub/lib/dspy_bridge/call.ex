@@ -144,7 +144,8 @@ defmodule DSPyBridge.Call do
         when call.retry and retries > 0 ->
           attempt(call, deadline, retries - 1)
 
-        {:error, %Error{code: :not_found, details: %{"need" => "spec"} = missing}} = failed ->
+        {:error, %Error{code: :not_found, details: %{"need" => need} = missing}} = failed
+        when need in ["spec", "dataset"] ->
           if send_spec(call, missing), do: Exchange.run(call, link, deadline), else: failed
 
         answer ->

@@ -151,7 +151,7 @@ defmodule DSPyBridge.CrashTest do
   test "a daemon that hangs is killed, and calls go on with another" do
     bridge =
       start_supervised!(
-        {DSPyBridge, options(health_interval: 100, health_timeout: 2_000)},
+        {DSPyBridge, options(health_interval: 200, health_timeout: 15_000)},
         id: :hanging
       )
 

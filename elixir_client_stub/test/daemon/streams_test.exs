@@ -3,6 +3,8 @@ defmodule DSPyBridge.StreamsTest do
 
   use DSPyBridge.Test.Daemon, async: true
 
+  @moduletag streaming: true
+
   alias DSPyBridge.Chunk
   alias DSPyBridge.Test.LMServer
 

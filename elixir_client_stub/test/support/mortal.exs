@@ -37,4 +37,6 @@ work =
 
 spawn(work)
 IO.puts("pid #{DSPyBridge.info!(bridge)["server"]["pid"]}")
-Process.sleep(:infinity)
+# Until it is killed, or the test that started it has ended.
+IO.read(:stdio, :line)
+System.halt(0)
