@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from bench.lean_port import LeanPort
@@ -70,7 +71,10 @@ def overhead(rounds: int = 9, calls: int = 200) -> dict[str, float]:
 
 
 def burst(requests: int) -> dict[str, float]:
-    """That many forwards at once at an HTTP LM of 200 ms, pings in between."""
+    """That many forwards at once at an HTTP LM of 200 ms, pings in between.
+
+    The ratio is over plain DSPy, with a thread and a connection a call.
+    """
     with LMServerProcess("--keep", "0") as server, Port() as port:
         port.hello()
         port.wait_ready()
@@ -106,13 +110,46 @@ def burst(requests: int) -> dict[str, float]:
         done.set()
         pinging.join()
         stats = port.call("stats")
+        plain = _plain_burst(server, requests)
     pings.sort()
     return {
         "wall_ms": wall,
+        "plain_ms": plain,
+        "ratio": wall / plain,
         "ping_p50_ms": pings[len(pings) // 2],
         "ping_p99_ms": pings[int(len(pings) * 0.99)],
         "rss_mb": stats["rss"] / 1e6,
     }
+
+
+def _plain_burst(server: LMServerProcess, requests: int) -> float:
+    """Milliseconds of the same calls by DSPy's own engine, as a program in Python would have it."""
+    import dspy
+    from dspy._vendor.lm15.transports import StdlibTransport
+    from dspy.clients.engines.lm15_engine import LM15Engine
+    from dspy.lm15 import RouterConfig
+
+    config = RouterConfig(
+        api_keys={"openai-chat": "key"},
+        base_urls={"openai-chat": f"{server.base_url}/v1"},
+        # Its own 100 connections would have the calls wait in rows.
+        transport=StdlibTransport(max_connections=4096),
+    )
+    lm = dspy.LM("openai/m+slow-200", engine=LM15Engine(config), cache=False)
+    predict = dspy.Predict("question -> answer")
+    question = FORWARD["inputs"]["question"]
+
+    def ask(_: int) -> Any:
+        with dspy.context(lm=lm, trace=[], disable_history=True):
+            return predict(question=question).answer
+
+    ask(0)
+    with ThreadPoolExecutor(requests) as pool:
+        begun = time.perf_counter()
+        answers = list(pool.map(ask, range(requests)))
+        wall = 1000 * (time.perf_counter() - begun)
+    assert len(answers) == requests
+    return wall
 
 
 def growth(forwards: int = 20_000, warm: int = 1_000) -> dict[str, float]:

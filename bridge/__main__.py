@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 __all__ = ["main"]
@@ -74,6 +73,9 @@ def _serve(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
+    import argparse  # noqa: PLC0415 - a daemon without options need not wait for them
+    from pathlib import Path  # noqa: PLC0415
+
     from bridge.settings import Limits  # noqa: PLC0415
 
     bounds = Limits()
@@ -133,20 +135,24 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fds(text: str) -> tuple[int, int]:
+    from argparse import ArgumentTypeError  # noqa: PLC0415 - as above
+
     parts = text.split(",")
     if len(parts) != 2 or not all(part.isdecimal() for part in parts) or parts[0] == parts[1]:
-        raise argparse.ArgumentTypeError(f"{text!r} is not two descriptors, such as 3,4")
+        raise ArgumentTypeError(f"{text!r} is not two descriptors, such as 3,4")
     for part in parts:
         try:
             os.fstat(int(part))
         except (OSError, OverflowError):
-            raise argparse.ArgumentTypeError(f"descriptor {part} is not open") from None
+            raise ArgumentTypeError(f"descriptor {part} is not open") from None
     return int(parts[0]), int(parts[1])
 
 
 def _positive(text: str) -> int:
+    from argparse import ArgumentTypeError  # noqa: PLC0415 - as above
+
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+        raise ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 
 

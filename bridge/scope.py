@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from bridge.hostlink import HostLink
+    from bridge.stream import Stream
 
 __all__ = [
     "Budget",
@@ -111,7 +112,8 @@ class Scope:
     each LM call's end, with its error or None. `progress` tells the host, under the request's id
     while it has no answer, or under none with ``detached=True``. A scope with a `parent` is a
     request that the host sent while it answers a call of the parent's: what it spends is spent
-    there as well, and it ends with it.
+    there as well, and it ends with it. `stream` takes what a
+    streamed request tells its host meanwhile; None where nobody asked.
     """
 
     request_id: int | str | None = None
@@ -128,6 +130,7 @@ class Scope:
     progress: Callable[..., None] = lambda _, detached=False: None  # noqa: ARG005
     host: HostLink | None = None
     parent: Scope | None = None
+    stream: Stream | None = None
     seconds: float | None = None
     deadline: float | None = None
     budget: Budget = field(default_factory=Budget)

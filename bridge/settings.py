@@ -6,10 +6,13 @@ Every bound stands here with its reason; `configure` may change those in `CONFIG
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path  # noqa: TC003 - dataclass field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from protocol import DEFAULT_MAX_FRAME
+
+if TYPE_CHECKING:
+    # At run time it would be imported before the first answer, for nothing.
+    from pathlib import Path
 
 __all__ = ["CONFIGURABLE", "AdapterChoice", "Limits", "LogLevel", "Settings"]
 

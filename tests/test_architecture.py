@@ -17,13 +17,20 @@ SOURCES = sorted(
 )
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"protocol", "bridge", "bridge.turnstile"}),
+    frozenset({"protocol", "bridge", "bridge.priority", "bridge.turnstile"}),
     frozenset(
         {"bridge.specs", "bridge.judges", "bridge.metrics", "bridge.retrieval", "bridge.scorers"}
     ),
     frozenset({"bridge.embedded"}),
     frozenset(
-        {"bridge.hostlink", "bridge.scope", "bridge.secrets", "bridge.settings", "bridge.log"}
+        {
+            "bridge.hostlink",
+            "bridge.scope",
+            "bridge.stream",
+            "bridge.secrets",
+            "bridge.settings",
+            "bridge.log",
+        }
     ),
     frozenset({"bridge.datasets", "bridge.ensembles", "bridge.ledger", "bridge.registry"}),
     frozenset({"bridge.client"}),

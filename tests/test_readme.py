@@ -114,6 +114,7 @@ def _pattern(expected: str) -> re.Pattern[str]:
 
 def test_json_examples_are_requests_that_succeed_in_order(tmp_path: Path) -> None:
     results: dict[Any, Any] = {}
+    events: dict[Any, list[Any]] = {}
     argv = [sys.executable, "-m", "bridge", "--state-dir", str(tmp_path)]
     with Port(argv, stderr=subprocess.DEVNULL) as port:
         port.hello()
@@ -125,11 +126,22 @@ def test_json_examples_are_requests_that_succeed_in_order(tmp_path: Path) -> Non
                 found = {key: answered[key] for key in keys}
                 assert _is_shown(found, expected), f"README line {fence.line}: {found}"
                 continue
+            if fence.note.startswith("events of "):
+                told = iter(events[fence.note.removeprefix("events of ")])
+                for expected in _objects(fence.body):
+                    assert any(_is_shown(event, expected) for event in told), expected
+                continue
             for frame in _objects(fence.body):
                 # `cancel` names a request that has its answer already: so it says here, too.
                 request = dict(frame)
                 command, args = request.pop("command"), request.pop("args")
-                results[frame["id"]] = port.send(command, args, **request).result(60)
+                told_here = events.setdefault(frame["id"], [])
+                results[frame["id"]] = port.send(
+                    command,
+                    args,
+                    on_event=lambda event, to=told_here: to.append(event.to_map()),
+                    **request,
+                ).result(60)
                 if command == "configure":
                     port.call("configure", EMBEDDED)
 

@@ -96,6 +96,7 @@ class Port:
         self._ids = itertools.count(1)
         # Keyed by what a reply may carry: None is the id of a frame that could not be read.
         self._pending: dict[int | str | None, Future[Any]] = {}
+        self._hearers: dict[int | str | None, Callable[[Event], None]] = {}
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._reader = threading.Thread(target=self._read, name="port", daemon=True)
@@ -109,9 +110,14 @@ class Port:
         args: Any = None,
         *,
         id: int | str | None = None,  # noqa: A002 - the wire's name
+        on_event: Callable[[Event], None] | None = None,
         **envelope: Any,
     ) -> Future[Any]:
-        """Send a request; the future gives its result or raises RequestFailed, DaemonExited."""
+        """Send a request; the future gives its result or raises RequestFailed, DaemonExited.
+
+        `on_event` gets the request's events, on the reader's thread, before the future is done;
+        without it they are among the others.
+        """
         request_id = next(self._ids) if id is None else id
         future: Future[Any] = Future()
         future.request_id = request_id  # type: ignore[attr-defined]
@@ -119,6 +125,8 @@ class Port:
         # Registered before it is sent: the answer may be faster than we are.
         with self._lock:
             self._pending[request_id] = future
+            if on_event is not None:
+                self._hearers[request_id] = on_event
         try:
             self.write(frame)
         except (OSError, ValueError):
@@ -235,7 +243,7 @@ class Port:
     def _route(self, message: Any) -> None:
         match message:
             case Event():
-                return self.on_event(message)
+                return self._hearers.get(message.id, self.on_event)(message)
             case HostCall():
                 return self.on_call(message)
             case CancelCall():
@@ -244,6 +252,7 @@ class Port:
         if isinstance(message, Reply | ErrorReply):
             with self._lock:
                 future = self._pending.pop(message.id, None)
+                self._hearers.pop(message.id, None)
         if future is None:
             self.unrouted.append(message)
         elif isinstance(message, Reply):

@@ -46,6 +46,7 @@ class Services:
     in_turn: Callable[[Callable[[], Any]], Any]
     host: Callable[[], HostLink]
     worker: bool
+    tells_events: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,8 @@ class Command:
     """Whether it may take as long as it takes, where the host sets no deadline."""
     within: bool = False
     """Whether it works where the host call comes from that is its `parent`, be that a child."""
+    streams: bool = False
+    """Whether the command can tell its result while it comes."""
 
     @property
     def summary(self) -> str:

@@ -66,10 +66,11 @@ class Desk:
 
         Raises:
             InvalidArgs: a part of the envelope is wrong, with its path.
-            Unsupported: `stream`, which no command of this version has.
+            NotFound: `parent` names no host call in progress.
+            Unsupported: `stream`, of a command that has none, or of a host that takes no events.
         """
         if request.stream:
-            raise Unsupported("stream: replies are not streamed in this version")
+            _check_streamable(request, services)
         if outer is not None:
             scope = outer.within(request.id)
         else:
@@ -116,6 +117,15 @@ class Desk:
         if invocation.services.worker and command.worker_args is not None:
             model = command.worker_args
         return command.run(checked(model, request.args), invocation)
+
+
+def _check_streamable(request: Request, services: Services) -> None:
+    command = COMMANDS.get(request.command)
+    if command is not None and not command.streams:
+        known = [name for name, each in COMMANDS.items() if each.streams]
+        raise Unsupported(f"stream: {request.command!r} is not streamed; {', '.join(known)} are")
+    if not services.tells_events():
+        raise Unsupported("stream: the host's hello did not accept 'events'")
 
 
 def _limit_time(scope: Scope, request: Request, services: Services) -> None:

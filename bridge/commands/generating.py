@@ -117,7 +117,7 @@ def _spoken(text: str | None, messages: list[Said] | None) -> list[dict[str, str
 
 
 COMMANDS = (
-    Command("generate", GenerateArgs, generate, within=True),
+    Command("generate", GenerateArgs, generate, streams=True, within=True),
     Command("generate_batch", GenerateBatchArgs, generate_batch, within=True),
     Command("count_tokens", CountTokensArgs, count_tokens, within=True),
     Command("lm_chunk", LMChunkArgs, lm_chunk, within=True),

@@ -102,7 +102,7 @@ def _call(found: Runnable, inputs: dict[str, Any], config: LMOptions | None) -> 
 
 
 COMMANDS = (
-    Command("forward", ForwardArgs, forward, within=True),
-    Command("execute", ExecuteArgs, execute, within=True),
+    Command("forward", ForwardArgs, forward, streams=True, within=True),
+    Command("execute", ExecuteArgs, execute, streams=True, within=True),
     Command("batch", BatchArgs, batch, within=True),
 )

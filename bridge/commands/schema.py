@@ -96,6 +96,42 @@ EVENTS: Mapping[str, tuple[str, dict[str, Any]]] = {
             ],
         },
     ),
+    "chunk": (
+        "The next piece of an output field, of a request with `stream`; `index` 0 begins it anew.",
+        {
+            "type": "object",
+            "properties": {
+                "field": {"type": "string", "description": "`text` of `generate`"},
+                "text": {"type": "string"},
+                "module_id": {"type": ["string", "null"], "description": "null for `generate`"},
+                "predictor": {
+                    "type": ["string", "null"],
+                    "description": "its name within the module, as in `state`; null: DSPy's own",
+                },
+                "call": {"type": "integer", "description": "of the request's LM calls, from 1"},
+                "index": {"type": "integer", "description": "of the field's pieces, from 0"},
+            },
+            "required": ["field", "text", "module_id", "predictor", "call", "index"],
+        },
+    ),
+    "status": (
+        "Where a request with `stream` is: a module begins or ends, an LM is asked.",
+        {
+            "type": "object",
+            "properties": {
+                "status": {"enum": ["module_start", "module_end", "lm_start"]},
+                "module_id": {"type": ["string", "null"]},
+                "predictor": {"type": ["string", "null"], "description": "of `lm_start`"},
+                "call": {"type": "integer", "description": "of `lm_start`"},
+                "model": {"type": "string", "description": "of `lm_start`"},
+                "attempt": {
+                    "type": "integer",
+                    "description": "of `lm_start`: above 0 what came of this call before is void",
+                },
+            },
+            "required": ["status", "module_id"],
+        },
+    ),
 }
 """Event name to its meaning and the schema of its data; those that this version sends."""
 

@@ -20,6 +20,7 @@ from bridge.engine.conversion import plain, plain_fields
 from bridge.engine.retrievers import retriever
 from bridge.engine.scoring import NoScoreError, read_score
 from bridge.engine.signatures import FieldReader, build_signature, without_markers
+from bridge.engine.streaming.listening import name_predictors
 from bridge.metrics import METRICS
 from bridge.scope import current_attempt, current_scope
 from bridge.scorers import HostReward, Rewarder, parse_rewarder
@@ -39,6 +40,7 @@ def build_module(spec: ModuleSpec) -> dspy.Module:
     """The DSPy module of `spec`, with its learned state in it."""
     module = _BUILDERS[spec.type](spec)
     _teach(module, spec)
+    name_predictors(dict(module.named_predictors()))
     return module
 
 

@@ -75,6 +75,7 @@ class HostModule(dspy.Module):  # type: ignore[misc]
         given = {**inputs, "config": options} if options else inputs
         token = current_module.set(call)
         try:
+            _tell("module_start", call)
             if self._spec.lm is None and (dspy.settings.lm is not None or not self._spec.asks_lm):
                 prediction = self.inner(**given)
             else:
@@ -83,6 +84,7 @@ class HostModule(dspy.Module):  # type: ignore[misc]
         finally:
             current_module.reset(token)
         call.outputs = plain_fields(prediction)
+        _tell("module_end", call)
         return prediction
 
     def __deepcopy__(self, memo: dict[int, Any]) -> HostModule:
@@ -160,6 +162,13 @@ class HostProgram(dspy.Module):  # type: ignore[misc]
         finally:
             current_program.reset(token)
         return dspy.Prediction(outputs)
+
+
+def _tell(what: str, call: ModuleCall) -> None:
+    """Where a streamed request is, for its host."""
+    stream = current_scope.get().stream
+    if stream is not None:
+        stream.status({"status": what, "module_id": call.module_id})
 
 
 Drive = Callable[

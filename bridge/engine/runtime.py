@@ -28,6 +28,7 @@ from bridge.engine.lms.providers import backend_for
 from bridge.engine.optimizing import optimize
 from bridge.engine.parallel import in_parallel
 from bridge.engine.programs import HostModule, HostProgram, build, part_in_force
+from bridge.engine.streaming.listening import expecting_text, settle
 from bridge.engine.tokens import count_tokens
 from bridge.scope import Scope, Stopped, Usage, current_scope, current_tally
 from bridge.settings import AdapterChoice
@@ -199,7 +200,9 @@ class Engine:
         tally: dict[str, Usage] = {}
         token = current_tally.set(tally)
         try:
-            response = meter.complete(_request(meter.spec, messages, options))
+            with expecting_text("text"):
+                response = meter.complete(_request(meter.spec, messages, options))
+                settle({"text": response.text or ""})
         finally:
             current_tally.reset(token)
         used = tally[meter.spec.name]

@@ -6,15 +6,14 @@ and then to optimize. It ends with its pipe, so it cannot outlive us.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from bridge.client import DaemonExited, Port, RequestFailed
+from bridge.priority import give_way
 from protocol.errors import WorkerDied, error_from_wire
 
 if TYPE_CHECKING:
@@ -35,9 +34,6 @@ ASK_AGAIN_SECONDS = 0.05
 
 ENVIRONMENT = {"TQDM_DISABLE": "1"}
 """Progress goes to the host as events; bars would only fill its console."""
-
-NICENESS = 10
-"""Calls come first: a run takes the processors that they leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +62,7 @@ class Child:
         self._log = log
         argv = [sys.executable, "-m", "bridge", "--worker", "--drain-ms", "1"]
         self._port = Port([*argv, "--log-level", log.level], env=ENVIRONMENT)
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, self.pid, NICENESS)
+        give_way(self.pid)
         self._begun = threading.Event()
         self._stopping = False
         self._host: HostLink | None = None

@@ -6,8 +6,7 @@ engine. Anything else is a fault of ours: the log gets the traceback, the host g
 
 from __future__ import annotations
 
-import secrets as randomness
-import traceback
+import os
 from typing import TYPE_CHECKING
 
 from bridge.scope import Stopped
@@ -37,7 +36,10 @@ class Boundary:
         explained = self.explain(error)
         if explained is not None:
             return explained
-        reference = randomness.token_hex(4)
+        # Imported for the day that it is needed: it costs the first answer some milliseconds.
+        import traceback  # noqa: PLC0415
+
+        reference = os.urandom(4).hex()
         self._log.error(
             "internal",
             reference=reference,

@@ -30,18 +30,19 @@ from bridge.serving.loading import Loading
 from bridge.serving.nesting import Nested
 from bridge.serving.outbox import Outbox
 from bridge.serving.workers import Workers
+from bridge.stream import Stream
 from bridge.turnstile import turnstile
 from protocol import Codec, DaemonSession, Received, Refused, Request
 from protocol.errors import BridgeError, Busy
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterable, Mapping
 
     from bridge.commands.desk import Desk
     from bridge.engine.runtime import Engine
     from bridge.log import Log
     from bridge.secrets import Secrets
+    from bridge.serving.loop import Loop
     from bridge.settings import Settings
 
     Job = Callable[[], None]
@@ -59,7 +60,7 @@ class Daemon:
         self,
         settings: Settings,
         writer: int,
-        loop: asyncio.AbstractEventLoop,
+        loop: Loop,
         secrets: Secrets,
         log: Log,
     ) -> None:
@@ -70,6 +71,7 @@ class Daemon:
         self.outbox = Outbox(writer, loop, secrets.mask_bytes)
         self.inflight = InFlight(loop, self._refuse)
         self.workers = Workers()
+        self.workers.on_starved = self._starved
         self.calls = HostCalls(
             self.session, self.outbox.send, lambda: self.settings.limits.host_call_ms / 1000
         )
@@ -80,7 +82,7 @@ class Daemon:
         self.loading.on_desk = self._open_desk
         self.loading.on_engine = self._announce
         self.loading.on_failure = self._loading_failed
-        self.stopping: asyncio.Future[int] = loop.create_future()
+        self.status: int | None = None
         self._boundary = Boundary(log)
         self._log = log
         log.tell = self._tell_line
@@ -107,6 +109,7 @@ class Daemon:
             in_turn=self._in_turn,
             host=lambda: self.calls.link(None, self._hello_codec),
             worker=settings.worker,
+            tells_events=lambda: self._tells_events,
         )
         self._cache_settings: Mapping[str, Any] = {}
 
@@ -216,6 +219,8 @@ class Daemon:
             scope = desk.scope_of(request, self._services, None if call is None else call.scope)
             scope.host = self.calls.link(request.id, entry.codec)
             scope.progress = partial(self._tell_progress, entry)
+            if request.stream:
+                scope.stream = self._stream_of(entry)
             self.inflight.watch(entry, scope)
             hear = None if call is None else call.hear
             result = desk.run(request, Invocation(self._services, scope, hear))
@@ -233,6 +238,14 @@ class Daemon:
             self._finish(entry, self._boundary.error_of(error, command=request.command))
             return
         self._finish(entry, result)
+
+    def _stream_of(self, entry: Entry) -> Stream:
+        return Stream(
+            lambda name, data: self._send_event(name, entry.request.id, data, entry.codec),
+            self.outbox,
+            self._services.secrets.safe,
+            self.settings.limits.max_frame,
+        )
 
     # Work, on whatever thread runs the job
 
@@ -262,6 +275,7 @@ class Daemon:
         """Answer `entry`, unless it has been answered. Any thread."""
         if not self.inflight.claim(entry):
             return
+        _end_stream(entry)
         try:
             self.ledger.answered(entry.scope.tenant, time.monotonic() - entry.arrived)
             self.outbox.send(self._frame_of(entry, outcome))
@@ -305,6 +319,7 @@ class Daemon:
 
     def _refuse(self, entry: Entry, error: BridgeError) -> None:
         self.admission.withdraw(entry.scope)
+        _end_stream(entry)
         self.ledger.answered(entry.scope.tenant, time.monotonic() - entry.arrived)
         self._send_error(entry.request.id, error, entry.codec)
 
@@ -326,7 +341,7 @@ class Daemon:
             jobs = self._jobs
         self._end_if_asked()
         for job in jobs:
-            self.workers.submit(job)
+            self.workers.in_turn(job)
 
     def _announce(self, engine: Engine) -> None:
         with self._turn:
@@ -342,16 +357,20 @@ class Daemon:
             self._finish(entry, self._boundary.error_of(error))
         self.end(70)
 
+    def _starved(self, error: RuntimeError) -> None:
+        self._log.error("no_thread", error=str(error))
+        self.end(os.EX_SOFTWARE)
+
     def _shutdown(self, grace_ms: int) -> None:
         self.settings = self.settings.with_limits(drain_ms=grace_ms)
         self._ending = True
 
     def end(self, status: int) -> None:
-        """Begin the shutdown; only the first call counts. Any thread."""
+        """Begin the shutdown, with the exit status; only the first call counts. Any thread."""
 
         def set_status() -> None:
-            if not self.stopping.done():
-                self.stopping.set_result(status)
+            if self.status is None:
+                self.status = status
 
         self._loop.call_soon_threadsafe(set_status)
 
@@ -389,6 +408,12 @@ class Daemon:
         self._cache_settings = settings
         if self.loading.ready:
             self.loading.engine().set_cache(settings)
+
+
+def _end_stream(entry: Entry) -> None:
+    """No event of a request comes behind its reply."""
+    if entry.scope.stream is not None:
+        entry.scope.stream.close()
 
 
 def _meta(scope: Scope) -> dict[str, Any]:

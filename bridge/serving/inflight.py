@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from protocol.errors import BridgeError, Cancelled, DuplicateId
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterator
 
     from bridge.scope import Scope
+    from bridge.serving.loop import Loop, Timer
     from protocol import Codec, Request
 
 __all__ = ["Entry", "InFlight"]
@@ -42,9 +42,7 @@ class Entry:
 class InFlight:
     """Entries by request id, and the deadline of each. Any thread, where nothing else is said."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, refuse: Callable[[Entry, BridgeError], None]
-    ) -> None:
+    def __init__(self, loop: Loop, refuse: Callable[[Entry, BridgeError], None]) -> None:
         self._loop = loop
         self._refuse = refuse
         self._lock = threading.Lock()
@@ -54,7 +52,7 @@ class InFlight:
         self._order = 0
         self._answering = 0
         self._armed_for = math.inf
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self.on_empty: Callable[[], None] | None = None
 
     def __len__(self) -> int:

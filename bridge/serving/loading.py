@@ -8,22 +8,28 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from bridge.turnstile import turnstile
+
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from bridge.commands.desk import Desk
     from bridge.engine.runtime import Engine
     from bridge.ledger import Ledger
+    from bridge.serving.loop import Loop
     from bridge.settings import Settings
 
 __all__ = ["Loading"]
+
+YOUNG_OBJECTS = 10_000
+"""Between two garbage collections. A thousand calls in flight are a million objects, and Python's
+700 would have it look through some of them at every second call."""
 
 
 class Loading:
     """The state of the imports. `engine` may be waited for from any thread but the loop's."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ledger: Ledger, settings: Settings) -> None:
+    def __init__(self, loop: Loop, ledger: Ledger, settings: Settings) -> None:
         self._loop = loop
         self._ledger = ledger
         self._settings = settings
@@ -50,7 +56,8 @@ class Loading:
     def engine(self) -> Engine:
         """The engine, once DSPy is imported; raises what the import raised."""
         if self._engine is None:
-            self._done.wait()
+            with turnstile.outside():
+                self._done.wait()
         if self._engine is None:
             raise self._failure or RuntimeError("the import of DSPy gave nothing")
         return self._engine
@@ -89,3 +96,4 @@ class Loading:
         finally:
             gc.enable()
             gc.freeze()
+            gc.set_threshold(YOUNG_OBJECTS, 10, 10)

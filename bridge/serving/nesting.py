@@ -12,7 +12,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bridge.scope import Scope, Stopped
-from protocol.errors import BridgeError, Busy, Cancelled, Internal, WorkerDied, error_from_wire
+from protocol.errors import (
+    BridgeError,
+    Busy,
+    Cancelled,
+    Internal,
+    Unsupported,
+    WorkerDied,
+    error_from_wire,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +35,7 @@ __all__ = ["Nested"]
 FARTHEST_MS = 366 * 24 * 3600 * 1000
 """A year: an integer of any size may come."""
 
-PASSED = ("budget", "stream", "lm", "trace")
+PASSED = ("budget", "lm", "trace")
 """What of the envelope goes on to a child as it is; the tenant is the run's."""
 
 
@@ -86,8 +94,14 @@ class Nested:
         asker: Asker,
         watch: Callable[[Entry, Scope], None],
     ) -> None:
-        """Let the child that asked do the request, and answer with what it answers."""
+        """Let the child that asked do the request, and answer with what it answers.
+
+        Raises:
+            Unsupported: it is to be streamed; a child's events are its run's.
+        """
         request = entry.request
+        if request.stream:
+            raise Unsupported("stream: what runs within an optimizer's run is not streamed")
         scope = Scope(request.id, tenant=request.tenant)
         if request.deadline_ms is not None:
             scope.deadline = time.monotonic() + min(request.deadline_ms, FARTHEST_MS) / 1000

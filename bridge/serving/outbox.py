@@ -13,13 +13,18 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
+
+    from bridge.serving.loop import Loop
 
 __all__ = ["Outbox"]
 
 MOST_CORKED = 256 * 1024
 """Bytes worth collecting for one write; it is what a pipe takes at once, about."""
+
+ROOMY = 256 * 1024
+"""Bytes that wait while pieces of streamed replies still join them: a host that reads is rarely
+behind by a pipe's content, and far below where we would stop reading its requests."""
 
 MOST_PIECES = 512
 """Buffers of one writev; Linux takes 1,024."""
@@ -28,9 +33,7 @@ MOST_PIECES = 512
 class Outbox:
     """Frames on their way out. `send` may be called from any thread, the rest on the loop's."""
 
-    def __init__(
-        self, fd: int, loop: asyncio.AbstractEventLoop, mask: Callable[[bytes], bytes]
-    ) -> None:
+    def __init__(self, fd: int, loop: Loop, mask: Callable[[bytes], bytes]) -> None:
         self._fd = fd
         self._loop = loop
         self._mask = mask
@@ -40,6 +43,7 @@ class Outbox:
         self._corked = False
         self._armed = False
         self._broken = False
+        self._sleepers: set[threading.Event] = set()
         self.on_drained: Callable[[], None] = lambda: None
         self.on_broken: Callable[[], None] = lambda: None
 
@@ -48,6 +52,22 @@ class Outbox:
         """Bytes that the host has not taken, and that the loop will write when it does."""
         with self._lock:
             return self._size
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits already that what can wait elsewhere should."""
+        return self._size > ROOMY
+
+    def when_roomy(self, wake: threading.Event) -> None:
+        """Set `wake` once this is not crowded; at once if it is not. Any thread."""
+        with self._lock:
+            self._sleepers.add(wake)
+            self._wake_sleepers()
+
+    def forget(self, wake: threading.Event) -> None:
+        """Nobody waits for `wake` any more. Any thread."""
+        with self._lock:
+            self._sleepers.discard(wake)
 
     def send(self, frame: bytes) -> None:
         """Write `frame`, or keep it until the pipe takes it. Any thread."""
@@ -87,6 +107,12 @@ class Outbox:
             self._waiting.clear()
             self._size = 0
 
+    def _wake_sleepers(self) -> None:
+        if self._sleepers and self._size <= ROOMY:
+            for wake in self._sleepers:
+                wake.set()
+            self._sleepers.clear()
+
     def _took(self, count: int) -> None:
         self._size -= count
         while count:
@@ -98,6 +124,7 @@ class Outbox:
             self._waiting.popleft()
 
     def _after_write(self) -> None:
+        self._wake_sleepers()
         if self._broken:
             self._loop.call_soon_threadsafe(self.on_broken)
         elif self._waiting and not self._armed:
@@ -107,6 +134,7 @@ class Outbox:
     def _writable(self) -> None:
         with self._lock:
             self._write()
+            self._wake_sleepers()
             done = not self._waiting
             if done:
                 self._armed = False

@@ -14,8 +14,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
+
+    from bridge.serving.loop import Loop
 
 __all__ = ["watch_parent"]
 
@@ -25,7 +26,7 @@ LOOK_SECONDS = 0.5
 """Well within the three seconds after which no process of ours may be left."""
 
 
-def watch_parent(loop: asyncio.AbstractEventLoop, parent: int, on_gone: Callable[[], None]) -> None:
+def watch_parent(loop: Loop, parent: int, on_gone: Callable[[], None]) -> None:
     """Call `on_gone` on the loop when `parent`, the pid we were started by, is gone.
 
     The signal is SIGHUP and only makes us look: it is sent when the parent's *thread* ends, too.

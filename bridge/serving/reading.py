@@ -2,9 +2,10 @@
 
 A few of the workers' threads stand at the pipe. The kernel wakes one of them for what arrives; it
 reads, takes all that is in there to the daemon (in order: one turn at a time), lets the next one
-watch, and then runs one of the resulting jobs itself; the others go to other workers. Waking a
-thread costs as much as a quarter of a DSPy call, and this way it happens beside the call, not
-before it. There is always one more thread at the pipe, so a ping never waits behind a job.
+watch, and then runs one of the resulting jobs itself if nothing computes at the moment; the
+others get a thread when their turn comes. Waking a thread costs as much as a quarter of a DSPy
+call, and this way it happens beside the call, not before it. There is always one more thread at
+the pipe, so a ping never waits behind a job.
 
 Where there is no epoll, one thread reads and every job goes to a worker.
 """
@@ -15,6 +16,8 @@ import os
 import select
 import threading
 from typing import TYPE_CHECKING
+
+from bridge.turnstile import turnstile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,28 +97,26 @@ class Reading:
             if self._ended:
                 return
             try:
-                jobs = self._read() if readable else []
-                if jobs:
-                    self._do(jobs)
+                worked = readable and self._do(self._read())
             except BaseException as error:  # noqa: BLE001 - a daemon that does not read is deaf
                 self._on_failure(error)
                 return
             with self._lock:
-                if jobs and self._standing >= STANDING:
+                if worked and self._standing >= STANDING:
                     return
                 self._standing += 1
 
     def _read(self) -> list[Callable[[], None]]:
         """One turn: read and hand over all there is, then let the next thread watch.
 
-        Gives the jobs of the last read. Those before it go to workers at once: in a burst, this
+        Gives the jobs of the last read. Those before it are for others at once: in a burst, this
         thread's place is at the pipe.
         """
         jobs: list[Callable[[], None]] = []
         more = True
         while more and not self._ended:
             for job in jobs:
-                self._workers.submit(job)
+                self._workers.in_turn(job)
             try:
                 data = os.read(self._fd, CHUNK)
             except (BlockingIOError, InterruptedError):
@@ -134,18 +135,19 @@ class Reading:
         self._gate.arm()
         return jobs
 
-    def _do(self, jobs: list[Callable[[], None]]) -> None:
-        if not self._gate.shared:
-            for job in jobs:
-                self._workers.submit(job)
-            return
-        for job in jobs[1:]:
-            self._workers.submit(job)
+    def _do(self, jobs: list[Callable[[], None]]) -> bool:
+        """See to it that the jobs run; whether this thread ran one."""
+        mine = jobs.pop(0) if jobs and self._gate.shared and not turnstile.occupied else None
+        for job in jobs:
+            self._workers.in_turn(job)
+        if mine is None:
+            return False
         with self._lock:
             alone = self._standing == 0
         if alone:
             self._stand_another()
-        jobs[0]()
+        mine()
+        return True
 
 
 class _Epoll:

@@ -12,21 +12,21 @@ shortly after when the host says nothing. Shutdown, each step bounded:
 
 from __future__ import annotations
 
-import asyncio
 import os
 import resource
 import select
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.log import Log
 from bridge.secrets import Secrets
 from bridge.serving.daemon import Daemon
 from bridge.serving.descriptors import Ends, claim
+from bridge.serving.loop import Loop
 from bridge.serving.reading import Reading
 from protocol.errors import Cancelled, FramingError
 
@@ -46,6 +46,9 @@ IMPORT_DELAY = 0.05
 FLUSH_SECONDS = 5.0
 """How long a host may take to read our last words."""
 
+LOOK_SECONDS = 0.2
+"""While it drains, how often the daemon looks whether the host is still there."""
+
 SECRET_NAMES = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD", "_SECRET_KEY", "_ACCESS_KEY")
 """Ends of the names of environment variables that DSPy and litellm find keys in."""
 
@@ -63,13 +66,13 @@ def serve(settings: Settings) -> None:
     ends = claim(settings.fds, secrets)
     if settings.worker and settings.log_level != "debug":
         # What optimizers print is for a person at a terminal, and there is none.
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - open for good
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for good, without pathlib
     sys.setswitchinterval(SWITCH_SECONDS)
     _raise_file_limit()
     log = Log(settings.log_level)
     status = os.EX_SOFTWARE
     try:
-        status = asyncio.run(_Life(settings, ends, secrets, log, parent).run())
+        status = _Life(settings, ends, secrets, log, parent).run()
     except BaseException as error:  # noqa: BLE001 - whatever it was, nothing may keep us
         log.tell = None
         log.error("daemon_failed", error=f"{type(error).__name__}: {error}")  # noqa: TRY400 - not logging's log
@@ -98,9 +101,9 @@ class _Life:
         self._lock = threading.Lock()
         self._paused = False
 
-    async def run(self) -> int:
+    def run(self) -> int:
         """Serve, then shut down; the exit status."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop = Loop()
         daemon = Daemon(self._settings, self._ends.writer, loop, self._secrets, self._log)
         reading = Reading(
             self._ends.reader, daemon.workers, self._on_data, self._on_end, self._on_failure
@@ -113,13 +116,12 @@ class _Life:
         reading.begin()
         loop.call_later(IMPORT_DELAY, daemon.loading.begin)
         loop.call_later(IMPORT_DELAY, self._watch_parent)
-        status = await daemon.stopping
+        loop.run_until(lambda: daemon.status is not None)
         reading.stop()
-        if status == EXIT_FRAMING:
-            return status
-        await self._drain(daemon)
-        await self._flush(daemon)
-        return status
+        if daemon.status != EXIT_FRAMING:
+            self._drain(daemon)
+            self._flush(daemon)
+        return daemon.status or os.EX_OK
 
     # Signs of the end
 
@@ -149,7 +151,7 @@ class _Life:
             return
         jobs, more = self._pause_if_congested(self._daemon.resume())
         for job in jobs:
-            self._daemon.workers.submit(job)
+            self._daemon.workers.in_turn(job)
         if more:
             self._reading.resume()
 
@@ -165,7 +167,7 @@ class _Life:
             self._misframed(error)
             return
         for job in jobs:
-            self._daemon.workers.submit(job)
+            self._daemon.workers.in_turn(job)
         self._daemon.end(os.EX_OK)
 
     def _misframed(self, error: FramingError) -> None:
@@ -182,7 +184,7 @@ class _Life:
         os._exit(os.EX_OK)
 
     def _on_signal(self) -> None:
-        if self._daemon.stopping.done():
+        if self._daemon.status is not None:
             # Asked twice: somebody is waiting.
             os._exit(128 + signal.SIGTERM)
         self._daemon.end(os.EX_OK)
@@ -190,34 +192,29 @@ class _Life:
     def _watch_parent(self) -> None:
         from bridge.serving.parent import watch_parent  # noqa: PLC0415 - ctypes costs 10 ms
 
-        watch_parent(asyncio.get_running_loop(), self._parent, self._on_gone)
+        watch_parent(self._loop, self._parent, self._on_gone)
 
     # Steps of the shutdown
 
-    async def _drain(self, daemon: Daemon) -> None:
-        loop = asyncio.get_running_loop()
-        empty = asyncio.Event()
-        daemon.inflight.on_empty = empty.set
-        ends = loop.time() + daemon.settings.limits.drain_ms / 1000
-        while len(daemon.inflight) and loop.time() < ends:
+    def _drain(self, daemon: Daemon) -> None:
+        ends = time.monotonic() + daemon.settings.limits.drain_ms / 1000
+        # Whoever answers the last request wakes the loop, which then looks again.
+        daemon.inflight.on_empty = lambda: None
+        while len(daemon.inflight) and time.monotonic() < ends:
             if _hung_up(self._ends.writer):
                 return
-            empty.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(empty.wait(), min(0.2, max(0.0, ends - loop.time())))
+            left = ends - time.monotonic()
+            self._loop.run_until(lambda: not len(daemon.inflight), min(LOOK_SECONDS, left))
         for entry in daemon.inflight:
             daemon.inflight.stop(entry, Cancelled("the daemon is shutting down"))
 
-    async def _flush(self, daemon: Daemon) -> None:
+    def _flush(self, daemon: Daemon) -> None:
         # What is said from here on would come after the last words.
         self._log.tell = None
-        drained = asyncio.Event()
-        daemon.outbox.on_drained = drained.set
+        daemon.outbox.on_drained = lambda: None
+        self._loop.run_until(lambda: not daemon.outbox.pending, FLUSH_SECONDS)
         if daemon.outbox.pending:
-            try:
-                await asyncio.wait_for(drained.wait(), FLUSH_SECONDS)
-            except TimeoutError:
-                self._log.warning("unread_output", bytes=daemon.outbox.pending)
+            self._log.warning("unread_output", bytes=daemon.outbox.pending)
 
 
 def _hung_up(fd: int) -> bool:

@@ -6,10 +6,13 @@ that stay idle end, so the memory of a burst goes back.
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
+
+from bridge.turnstile import turnstile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,11 +37,25 @@ class Workers:
         self._lock = threading.Lock()
         self._idle: list[SimpleQueue[Callable[[], None]]] = []
         self._count = 0
+        self.on_starved: Callable[[RuntimeError], None] = lambda _: None
 
     @property
     def count(self) -> int:
         """Threads alive."""
         return self._count
+
+    def in_turn(self, job: Callable[[], None]) -> None:
+        """Run `job` when it may compute, and only then wake or start a thread for it.
+
+        `job` must not raise. When there is no thread to be had, `on_starved` hears of it.
+        """
+        turnstile.when_free(job, self._submit_or_tell)
+
+    def _submit_or_tell(self, job: Callable[[], None]) -> None:
+        try:
+            self.submit(job)
+        except RuntimeError as error:
+            self.on_starved(error)
 
     def submit(self, job: Callable[[], None]) -> None:
         """Run `job` on an idle thread, or on a new one. `job` must not raise.
@@ -68,7 +85,8 @@ class Workers:
                 return
 
     def _start(self, job: Callable[[], None]) -> None:
-        threading.Thread(target=self._work, args=(job,), name="worker", daemon=True).start()
+        # `threading.Thread` would have us wait until the new thread runs: two switches more.
+        _thread.start_new_thread(self._work, (job,))
 
     def _work(self, job: Callable[[], None]) -> None:
         inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()

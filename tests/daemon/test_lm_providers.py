@@ -1,4 +1,4 @@
-"""Every way an LM's server can answer, for every road to one, over real HTTP."""
+"""Every way an LM's server can answer, at once or streamed, for every road to one, over HTTP."""
 
 from __future__ import annotations
 
@@ -42,6 +42,21 @@ FAILURES = {
 }
 """Behaviour to code, retriable, and the requests that the server sees with two retries."""
 
+STREAMED_FAILURES = {
+    **FAILURES,
+    # A stream of nothing is one that was broken off.
+    "empty": ("lm_transport", True, 3),
+}
+
+STREAMED_BY_LITELLM = {
+    **FAILURES,
+    # litellm takes a stream that it cannot read for one that has ended.
+    "empty": FAILURES["empty-text"],
+    "garbage": FAILURES["empty-text"],
+}
+
+STREAMED = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+
 MOST_GROWTH = 80_000_000
 """Bytes: a reply's bound is 32 MiB, and it is held about twice; the server sends 100 MB."""
 
@@ -54,15 +69,18 @@ def port(daemon: Port, lm_server: LMServer) -> Port:
     return daemon
 
 
+@STREAMED
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_call_answers_and_counts_what_the_server_counted(
-    port: Port, lm_server: LMServer, provider: str
+    port: Port, lm_server: LMServer, provider: str, stream: bool
 ) -> None:
-    model = f"{provider}-plain"
-    result = ask(port, "Who wrote Faust?", lm=lm_map(lm_server, provider, model))
+    model = f"{provider}-plain-{stream}"
+    lm = lm_map(lm_server, provider, model)
+    result = ask(port, "Who wrote Faust?", lm=lm, stream=stream)
     assert result["answer"] == answer_text(model, "Who wrote Faust?")
     (received,) = seen(lm_server, model)
     assert received.key == "sk-for-tests"
+    assert received.body.get("stream", False) is stream
     used = result["_meta"]["usage"][f"{provider}/{model}"]
     assert (used["calls"], used["input_tokens"], used["output_tokens"]) == (
         1,
@@ -76,14 +94,16 @@ def test_a_local_server_needs_no_key(port: Port, lm_server: LMServer) -> None:
     assert result["answer"]
 
 
+@STREAMED
 @pytest.mark.parametrize("behaviour", FAILURES)
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_failure_has_its_code_and_is_retried_if_that_may_help(
-    port: Port, lm_server: LMServer, provider: str, behaviour: str
+    port: Port, lm_server: LMServer, provider: str, behaviour: str, stream: bool
 ) -> None:
-    code, retriable, requests = FAILURES[behaviour]
-    model = f"{provider}-bad+{behaviour}"
-    error = failure(port, lm=lm_map(lm_server, provider, model))
+    streamed = STREAMED_BY_LITELLM if provider == "together_ai" else STREAMED_FAILURES
+    code, retriable, requests = (streamed if stream else FAILURES)[behaviour]
+    model = f"{provider}-bad-{stream}+{behaviour}"
+    error = failure(port, lm=lm_map(lm_server, provider, model), stream=stream)
     assert (error["code"], error["retriable"]) == (code, retriable)
     assert len(seen(lm_server, model)) == requests
     if code == "lm_rate_limited":
@@ -110,26 +130,28 @@ def test_a_rate_limit_is_waited_for_as_long_as_it_says(
     assert third - second >= 0.19
 
 
+@STREAMED
 @pytest.mark.parametrize("behaviour", ["fail-500-then-ok", "cut-then-ok", "cut-body-then-ok"])
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_passing_failure_is_never_seen(
-    port: Port, lm_server: LMServer, provider: str, behaviour: str
+    port: Port, lm_server: LMServer, provider: str, behaviour: str, stream: bool
 ) -> None:
-    model = f"{provider}-again+{behaviour}"
-    result = ask(port, lm=lm_map(lm_server, provider, model))
+    model = f"{provider}-again-{stream}+{behaviour}"
+    result = ask(port, lm=lm_map(lm_server, provider, model), stream=stream)
     assert result["answer"] == answer_text(model, "why?")
     assert result["_meta"]["usage"][f"{provider}/{model}"]["calls"] == 2
 
 
+@STREAMED
 @pytest.mark.parametrize("behaviour", ["stall", "stall-body", "trickle-20"])
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_reply_that_does_not_come_is_a_timeout_and_the_connection_closes(
-    port: Port, lm_server: LMServer, provider: str, behaviour: str
+    port: Port, lm_server: LMServer, provider: str, behaviour: str, stream: bool
 ) -> None:
-    model = f"{provider}-slow+{behaviour}"
+    model = f"{provider}-slow-{stream}+{behaviour}"
     lm = lm_map(lm_server, provider, model, timeout_s=0.4, max_retries=0)
     begun = time.monotonic()
-    error = failure(port, lm=lm)
+    error = failure(port, lm=lm, stream=stream)
     assert (error["code"], error["retriable"]) == ("lm_timeout", True)
     assert 0.35 < time.monotonic() - begun < 4
     (received,) = seen(lm_server, model)

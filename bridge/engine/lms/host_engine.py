@@ -7,6 +7,7 @@ says.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from dspy import lm15
@@ -78,6 +79,23 @@ class HostEngine:
     def complete(self, request: Request) -> Response:
         """One response; raise a `dspy.lm15` error, HostError or Stopped."""
         return self._ask(request, stream=False)
+
+    def speak(self, request: Request, say: Callable[[str], None]) -> Response:
+        """The same, told as the host sends it with `lm_chunk`; an answer may repeat it or not."""
+        heard: list[str] = []
+
+        def hear(text: str) -> None:
+            heard.append(text)
+            say(text)
+
+        response = self._ask(request, stream=True, on_chunk=hear)
+        told, text = "".join(heard), response.text
+        if told and (text is None or not text.strip()):
+            parts = [part for part in response.message.parts if part.type != "text"]
+            return replace(response, message=Message.assistant([TextPart(told), *parts]))
+        if text is not None and text.startswith(told) and text != told:
+            say(text[len(told) :])
+        return response
 
     def _ask(
         self, request: Request, *, stream: bool, on_chunk: Callable[[str], None] | None = None

@@ -9,18 +9,22 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import CancelledError
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from dspy import lm15
 
+from bridge.engine.lms.streaming import spoken
 from bridge.engine.lms.transport import ReplyTooLarge
 from bridge.scope import current_scope
 from bridge.turnstile import turnstile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterator
+    from concurrent.futures import Future
 
-    from dspy.lm15 import Request, Response
+    from dspy.lm15 import Request, Response, StreamEvent
 
     from bridge.specs.lms import LMSpec
 
@@ -58,33 +62,83 @@ class LiteLLMEngine:
 
     def complete(self, request: Request) -> Response:
         """One response; raise Stopped or a `dspy.lm15` error."""
-        scope = current_scope.get()
-        scope.check()
+        current_scope.get().check()
         future = asyncio.run_coroutine_threadsafe(self._attempt(request), _own_loop())
-        try:
-            with scope.abortable(lambda: (future.cancel(), None)[1]), turnstile.outside():
-                return future.result()
-        except CancelledError as error:
-            scope.check()
-            raise lm15.TransportError("the call was broken off") from error
-        except Exception as error:
-            for cause in _chain(error):
-                if isinstance(cause, ReplyTooLarge):
-                    raise lm15.ProviderError(str(cause)) from error
-            if isinstance(error, lm15.RateLimitError) and error.retry_after is None:
-                error.retry_after = _retry_after(error)
-            raise
-        finally:
-            future.cancel()
+        with _explained(), _breaking_off(future), turnstile.outside():
+            return future.result()
+
+    def speak(self, request: Request, say: Callable[[str], None]) -> Response:
+        """The same, told as it comes."""
+        return spoken(self._events(request), request, say)
+
+    def _events(self, request: Request) -> Generator[StreamEvent, None, None]:
+        current_scope.get().check()
+        # Bounded by `max_reply`, as the whole reply is; and whoever takes from it never waits for
+        # the host.
+        events: SimpleQueue[StreamEvent | None] = SimpleQueue()
+        future = asyncio.run_coroutine_threadsafe(self._speak(request, events), _own_loop())
+        future.add_done_callback(lambda _: events.put(None))
+        with _explained(), _breaking_off(future):
+            while (event := _next(events)) is not None:
+                yield event
+            future.result()
 
     async def _attempt(self, request: Request) -> Response:
+        async with self._in_time():
+            return await self._engine.complete(request)
+
+    async def _speak(self, request: Request, events: SimpleQueue[StreamEvent | None]) -> None:
+        async with self._in_time(), aclosing(self._engine.stream(request)) as spoken:
+            async for event in spoken:
+                events.put(event)
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._engine.complete(request)
+                yield
         except TimeoutError as error:
             # Ours, or litellm's own, whose text speaks of its client.
             message = f"no whole reply within {self._timeout_s:g} s"
             raise lm15.TimeoutError(message) from error
+
+
+def _next(events: SimpleQueue[StreamEvent | None]) -> StreamEvent | None:
+    """The next event, waited for outside."""
+    try:
+        return events.get_nowait()
+    except Empty:
+        with turnstile.outside():
+            return events.get()
+
+
+@contextmanager
+def _breaking_off(future: Future[Any]) -> Iterator[None]:
+    """Within, the end of the request is the end of `future`; and so is leaving."""
+    try:
+        with current_scope.get().abortable(lambda: (future.cancel(), None)[1]):
+            yield
+    finally:
+        future.cancel()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Within, errors become those of `dspy.lm15`."""
+    try:
+        yield
+    except CancelledError as error:
+        current_scope.get().check()
+        raise lm15.TransportError("the call was broken off") from error
+    except lm15.StreamAssemblyError as error:
+        raise lm15.TransportError("the LM's reply ended before it was whole") from error
+    except Exception as error:
+        for cause in _chain(error):
+            if isinstance(cause, ReplyTooLarge):
+                raise lm15.ProviderError(str(cause)) from error
+        if isinstance(error, lm15.RateLimitError) and error.retry_after is None:
+            error.retry_after = _retry_after(error)
+        raise
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -19,6 +19,8 @@ from dspy.clients.costs import estimate_cost
 from bridge.engine.failures import explain
 from bridge.engine.lms.cache import ResponseCache
 from bridge.engine.lms.providers import Backend, messages_of
+from bridge.engine.lms.streaming import attempt as attempted
+from bridge.engine.streaming.listening import Ear, listen
 from bridge.ledger import Ledger, LMCall
 from bridge.scope import Scope, Usage, current_attempt, current_module, current_scope
 
@@ -53,21 +55,27 @@ class Meter:
         begun = time.monotonic()
         canonical = self._canonical(scope, request)
         key = self._cache_key(scope, canonical)
+        ear = listen(self.spec.name)
         kept = None
         if scope.record is not None:
             kept = scope.record.replay(self.spec, canonical)
         if kept is None and key is not None:
             kept = self._cache.get(key)
         if kept is not None:
+            if ear is not None:
+                ear.hear(kept.text or "")
+                ear.end()
             self._record(scope, request, Usage(cached_calls=1), begun=begun, text=kept.text)
             return kept
         usage = Usage()
         text: str | None = None
         try:
-            response = self._attempts(scope, request, usage)
+            response = self._attempts(scope, request, usage, ear)
             # A refusal is paid for, too.
             self._price(usage, request, response)
             text = response.text
+            if ear is not None:
+                ear.end()
             _check_refusal(response)
         except BaseException as error:
             self._record(scope, request, usage, begun=begun, text=text, error=error)
@@ -79,13 +87,16 @@ class Meter:
             scope.record.keep(self.spec, canonical, response)
         return response
 
-    def _attempts(self, scope: Scope, request: Request, usage: Usage) -> Response:
-        routed = replace(request, model=self._backend.model)
+    def _attempts(self, scope: Scope, request: Request, usage: Usage, ear: Ear | None) -> Response:
+        model = self._backend.model
+        routed = request if request.model == model else replace(request, model=model)
         for attempt in range(self.spec.max_retries + 1):
             scope.spend_call()
             usage.calls += 1
+            if ear is not None:
+                ear.begin(attempt)
             try:
-                return self._backend.engine.complete(routed)
+                return attempted(self._backend.engine, routed, ear)
             except Exception as error:
                 # A socket shut by `stop` looks like a broken connection from here.
                 scope.check()

@@ -6,8 +6,9 @@ cache, budget and counting belong to the meter around it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from dspy.clients.capabilities import Capabilities, capabilities
 from dspy.clients.engines.lm15_engine import LM15Engine
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from dspy.lm15 import Request
 
+    from bridge.engine.lms.streaming import Engine
     from bridge.specs.lms import LMSpec
 
 __all__ = ["Backend", "backend_for", "messages_of"]
@@ -46,12 +48,6 @@ HOST_CAPABILITIES = Capabilities(
 """What DSPy may ask of a host that is an LM: tools, and no schema that the reply must keep."""
 
 
-class Engine(Protocol):
-    """One attempt at one request."""
-
-    def complete(self, request: Request) -> Response: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Backend:
     """An engine, the model string it wants, who prices it, and what its model can do."""
@@ -60,6 +56,9 @@ class Backend:
     model: str
     priced_as: str | None
     hints: Callable[[], Capabilities]
+
+
+WORD = re.compile(r"\s*\S+|\s+")
 
 
 def backend_for(spec: LMSpec, max_reply: int) -> Backend:
@@ -149,7 +148,10 @@ def _catalogue(model: str) -> Capabilities:
 
 
 class _Embedded:
-    """The LM inside the bridge. `latency` is for tests and benchmarks that need an LM to wait."""
+    """The LM inside the bridge. `latency` is for tests and benchmarks that need an LM to wait.
+
+    It speaks word by word, and takes as long for all of them.
+    """
 
     def __init__(self, model: str, latency: float) -> None:
         self._model, self._latency = model, latency
@@ -157,6 +159,18 @@ class _Embedded:
     def complete(self, request: Request) -> Response:
         if self._latency:
             current_scope.get().sleep(self._latency)
+        return self._answer(request)
+
+    def speak(self, request: Request, say: Callable[[str], None]) -> Response:
+        response = self._answer(request)
+        words = WORD.findall(response.text or "")
+        for word in words:
+            if self._latency:
+                current_scope.get().sleep(self._latency / len(words))
+            say(word)
+        return response
+
+    def _answer(self, request: Request) -> Response:
         messages = messages_of(request)
         text = answer(messages, model=self._model)
         asked = sum(len(message["content"]) for message in messages) // 4

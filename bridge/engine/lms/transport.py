@@ -1,25 +1,29 @@
-"""HTTP that can be broken off: DSPy's own transport, with its waiting sockets in our hands.
+"""HTTP that can be broken off: DSPy's own transport over sockets of ours.
 
-While a request waits for its LM, the current scope holds a way to shut the socket down, so that
-`stop` frees the thread at once and the LM's server sees the connection close. Replies are bounded
-in size and in total time, which the transport underneath bounds only between two bytes.
+While a request waits for its LM, to connect, to send or to receive, the current scope can break
+the wait, and the LM's server then sees the connection close. Replies are bounded in size and in
+total time, which the transport underneath bounds only between two bytes.
 """
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies_environment
 
 from dspy._vendor.lm15.transports import StdlibTransport
-from dspy._vendor.lm15.transports._exceptions import ProtocolError, ReadTimeout
-from dspy._vendor.lm15.transports._sync import _ConnectionPool
+from dspy._vendor.lm15.transports._exceptions import (
+    ConnectError,
+    ConnectTimeout,
+    ProtocolError,
+    ReadTimeout,
+    WriteTimeout,
+)
+from dspy._vendor.lm15.transports._sync import _ConnectionPool, _SyncConnection
 
+from bridge.engine.lms.sockets import PatientSocket, connect
 from bridge.scope import current_scope
-from bridge.turnstile import turnstile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +36,19 @@ MOST_CONNECTIONS = 4_096
 
 MOST_IDLE = 64
 """Connections to one server that stay open for later calls; what a burst opened above it closes."""
+
+
+class _Connection(_SyncConnection):  # type: ignore[misc]
+    """DSPy's connection, which asks `select`, and that takes no descriptor above 1,023."""
+
+    __slots__ = ()
+
+    def is_stale(self) -> bool:
+        """Whether the server has closed it, or said what nobody asked for."""
+        try:
+            return bool(self.closed or self.sock.has_something())
+        except (OSError, ValueError):
+            return True
 
 
 class _Pool(_ConnectionPool):  # type: ignore[misc]
@@ -83,57 +100,59 @@ class AbortableTransport(StdlibTransport):  # type: ignore[misc]
         self._exchange.ends = time.monotonic() + self._total
         return super().stream(request)
 
-    def _open(self, *target: Any, **rest: Any) -> Any:
-        with turnstile.outside():
-            return super()._open(*target, **rest)
+    def _open(
+        self, parsed: Any, *, proxy: Any, origin: tuple[str, str, int], connect_timeout: float
+    ) -> _Connection:
+        tls = self._tls_half() if parsed.is_tls else None
+        peer = parsed if proxy is None else proxy
+        sock = self._connect(peer.host, peer.port, connect_timeout)
+        try:
+            if tls is not None:
+                if proxy is not None:
+                    self._connect_tunnel(sock, parsed, proxy, timeout=connect_timeout)
+                _start_tls(sock, tls, parsed.host)
+        except BaseException:
+            sock.close()
+            raise
+        return _Connection(origin, sock)
+
+    def _connect(self, host: str, port: int, timeout: float) -> PatientSocket:
+        try:
+            return connect(host, port, timeout, self._exchange.ends)
+        except TimeoutError as error:
+            raise ConnectTimeout(f"timed out connecting to {host}:{port}") from error
+        except OSError as error:
+            raise ConnectError(f"failed to connect to {host}:{port}: {error}") from error
 
     def _send_request(self, conn: Any, *request: Any, **rest: Any) -> None:
-        with current_scope.get().abortable(lambda: _shut(conn.sock)), turnstile.outside():
-            super()._send_request(conn, *request, **rest)
-
-    def _read_head(self, conn: Any, *, read_timeout: float) -> Any:
-        with current_scope.get().abortable(lambda: _shut(conn.sock)), turnstile.outside():
-            return super()._read_head(conn, read_timeout=self._left(read_timeout))
+        conn.sock.ends = self._exchange.ends
+        conn.sock.hold()
+        super()._send_request(conn, *request, **rest)
+        try:
+            conn.sock.send_held()
+        except TimeoutError as error:
+            raise WriteTimeout(f"the request was not taken within {self._total:g} s") from error
 
     def _iter_body(
         self, conn: Any, decoder: Any, *, initial: bytes, read_timeout: float, **rest: Any
     ) -> Iterator[bytes]:
-        ends = self._exchange.ends
         size = 0
-        with current_scope.get().abortable(lambda: _shut(conn.sock)):
-            chunks = super()._iter_body(
-                conn, decoder, initial=initial, read_timeout=self._left(read_timeout), **rest
-            )
-            for chunk in _outside_when_waiting(chunks, decoder, initial):
-                size += len(chunk)
-                if size > self._max_reply:
-                    raise ReplyTooLarge(self._max_reply)
-                if time.monotonic() > ends:
-                    raise ReadTimeout(f"the reply was not complete after {self._total:g} s")
-                yield chunk
-
-    def _left(self, at_most: float) -> float:
-        """Seconds that one wait may take; never zero, which a socket takes for no wait at all."""
-        left = min(at_most, self._exchange.ends - time.monotonic())
-        return max(0.001, current_scope.get().remaining(left))
+        chunks = super()._iter_body(
+            conn, decoder, initial=initial, read_timeout=read_timeout, **rest
+        )
+        for chunk in chunks:
+            size += len(chunk)
+            if size > self._max_reply:
+                raise ReplyTooLarge(self._max_reply)
+            if time.monotonic() > conn.sock.ends:
+                raise ReadTimeout(f"the reply was not complete after {self._total:g} s")
+            yield chunk
 
 
-def _outside_when_waiting(chunks: Iterator[bytes], decoder: Any, initial: bytes) -> Iterator[bytes]:
-    """`chunks`, stepping out for those that have to be waited for: most bodies come whole."""
-    while True:
-        if initial or decoder.complete:
-            chunk = next(chunks, None)
-        else:
-            with turnstile.outside():
-                chunk = next(chunks, None)
-        if chunk is None:
-            return
-        initial = b""
-        yield chunk
-
-
-def _shut(sock: socket.socket) -> None:
-    # The plain socket's shutdown even under TLS: SSLSocket's would tear the session object away
-    # from the thread that is reading through it.
-    with suppress(OSError):
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+def _start_tls(sock: PatientSocket, tls: Any, hostname: str) -> None:
+    try:
+        sock.start_tls(tls._ctx, hostname)  # noqa: SLF001 - its own way would block
+    except TimeoutError as error:
+        raise ConnectTimeout(f"timed out in the TLS handshake with {hostname}") from error
+    except OSError as error:
+        raise ConnectError(f"TLS handshake failed: {error}") from error

@@ -1,0 +1,243 @@
+"""Sockets that wait without holding anything up, and that a request's end breaks off.
+
+A `PatientSocket` is what an HTTP transport takes for a socket: `connect`, `start_tls`, `sendall`
+and `recv` wait as they do with a blocking one. But every wait ends with the scope that is current
+(`stop` shuts the connection, so the LM's server sees it close), with the timeout, or when the
+exchange's time is over, whichever comes first; and all waits of the process stand in one thread
+at one epoll, so that a reply wakes the one thread that it is for, once, when its turn has come.
+
+Where there is no epoll, each thread waits for its own socket.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import select
+import socket
+import ssl
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from bridge.scope import current_scope
+from bridge.turnstile import turnstile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.turnstile import Ticket
+
+__all__ = ["PatientSocket", "connect"]
+
+LONGEST = 24 * 3600.0
+"""Seconds of a wait that was given no timeout."""
+
+READ, WRITE = select.POLLIN, select.POLLOUT
+
+
+class PatientSocket:
+    """A connection. Not for two threads at once, but for `shut`."""
+
+    __slots__ = ("_held", "_timeout", "_wire", "ends")
+
+    def __init__(self, wire: socket.socket) -> None:
+        wire.setblocking(False)
+        self._wire = wire
+        self._timeout: float | None = None
+        self._held: list[bytes] | None = None
+        self.ends = math.inf
+        """When the exchange's time is over, in `time.monotonic` seconds: waits end by then."""
+
+    def settimeout(self, timeout: float | None) -> None:
+        """Bound each wait, in seconds."""
+        self._timeout = timeout
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._wire.fileno()
+
+    def recv(self, size: int) -> bytes:
+        """At most `size` bytes, none at the end; raise TimeoutError, OSError or Stopped."""
+        data: bytes = self._try(self._wire.recv, size, READ)
+        return data
+
+    def sendall(self, data: bytes) -> None:
+        """Send all of `data`; raise TimeoutError, OSError or Stopped."""
+        if self._held is not None:
+            self._held.append(data)
+            return
+        view = memoryview(data)
+        while view:
+            view = view[self._try(self._wire.send, view, WRITE) :]
+
+    def hold(self) -> None:
+        """Collect what `sendall` is given until `send_held`: one packet instead of two."""
+        self._held = []
+
+    def send_held(self) -> None:
+        """Send what was collected; raises as `sendall`."""
+        held, self._held = self._held or [], None
+        self.sendall(b"".join(held))
+
+    def start_tls(self, context: ssl.SSLContext, hostname: str) -> None:
+        """Speak TLS from here on; raise TimeoutError, OSError (which ssl's errors are), Stopped."""
+        wire = context.wrap_socket(
+            self._wire, server_hostname=hostname, do_handshake_on_connect=False
+        )
+        self._wire = wire
+        self._try(wire.do_handshake, False, READ)
+
+    def has_something(self) -> bool:
+        """Whether bytes or the end have come in."""
+        return _is_ready(self._wire, READ)
+
+    def shut(self) -> None:
+        """End the connection, whoever waits for it. Any thread."""
+        # The plain socket's shutdown even under TLS: SSLSocket's would tear the session object
+        # away from the thread that is reading through it.
+        with suppress(OSError):
+            socket.socket.shutdown(self._wire, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        self._wire.close()
+
+    def await_connection(self) -> None:
+        """Wait until `connect` on the socket has come to its end; raise what it came to."""
+        if not _is_ready(self._wire, WRITE):
+            self._wait(WRITE)
+        fault = self._wire.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if fault:
+            raise OSError(fault, os.strerror(fault))
+
+    def _try(self, act: Callable[[Any], Any], argument: Any, usually: int) -> Any:
+        """What `act` gives, as soon as it would not wait."""
+        while True:
+            try:
+                return act(argument)
+            except ssl.SSLWantReadError:
+                # TLS may have to read in order to write, and the other way round.
+                wanted = READ
+            except ssl.SSLWantWriteError:
+                wanted = WRITE
+            except BlockingIOError:
+                wanted = usually
+            self._wait(wanted)
+
+    def _wait(self, wanted: int) -> None:
+        scope = current_scope.get()
+        timeout = LONGEST if self._timeout is None else self._timeout
+        left = min(self.ends - time.monotonic(), timeout)
+        with scope.abortable(self.shut):
+            came = _wait_for(self._wire.fileno(), wanted, scope.remaining(left))
+        scope.check()
+        if not came:
+            raise TimeoutError("timed out")
+
+
+def connect(host: str, port: int, timeout: float, ends: float) -> PatientSocket:
+    """A connection to the first address of `host` that takes one.
+
+    Args:
+        host: a name or an address.
+        port: a port.
+        timeout: seconds for each address.
+        ends: when the exchange's time is over, in `time.monotonic` seconds.
+
+    Raises:
+        TimeoutError: the last address tried did not answer in time.
+        OSError: it refused, or `host` has no address.
+        Stopped: the scope was stopped meanwhile.
+    """
+    failure: OSError | None = None
+    for family, kind, protocol, _, address in _addresses(host, port):
+        wire = PatientSocket(socket.socket(family, kind, protocol))
+        wire.settimeout(timeout)
+        wire.ends = ends
+        try:
+            _begin(wire, address)
+        except OSError as error:
+            failure = error
+            wire.close()
+        except BaseException:
+            wire.close()
+            raise
+        else:
+            return wire
+    raise failure or OSError(f"{host} has no address")
+
+
+def _begin(wire: PatientSocket, address: Any) -> None:
+    raw = wire._wire  # noqa: SLF001 - the two are one thing
+    with suppress(OSError):
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    fault = raw.connect_ex(address)
+    if fault == errno.EINPROGRESS:
+        wire.await_connection()
+    elif fault:
+        raise OSError(fault, os.strerror(fault))
+
+
+def _addresses(host: str, port: int) -> list[Any]:
+    try:
+        numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=numeric)
+    except socket.gaierror:
+        with turnstile.outside():
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+class _Watch:
+    """All sockets that are waited for, at one epoll in one thread."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._tickets: dict[int, Ticket] = {}
+        threading.Thread(target=self._watch, name="sockets", daemon=True).start()
+
+    def wait_for(self, fd: int, wanted: int, timeout: float) -> bool:
+        """Whether what was `wanted` of `fd` came within `timeout` seconds."""
+        ticket = self._tickets[fd] = turnstile.ticket()
+        once = wanted | select.EPOLLONESHOT
+        try:
+            self._epoll.modify(fd, once)
+        except FileNotFoundError:
+            # A descriptor leaves by itself when it is closed.
+            self._epoll.register(fd, once)
+        if turnstile.wait(ticket, timeout):
+            return True
+        self._tickets.pop(fd, None)
+        return False
+
+    def _watch(self) -> None:
+        while True:
+            for fd, _ in self._epoll.poll():
+                ticket = self._tickets.pop(fd, None)
+                if ticket is not None:
+                    turnstile.call_in(ticket)
+
+
+def _is_ready(wire: socket.socket, wanted: int) -> bool:
+    poll = select.poll()
+    poll.register(wire, wanted)
+    return bool(poll.poll(0))
+
+
+_lock = threading.Lock()
+_watch: _Watch | None = None
+
+
+def _wait_for(fd: int, wanted: int, timeout: float) -> bool:
+    global _watch  # noqa: PLW0603 - one thread for all, started when first needed
+    if not hasattr(select, "epoll"):
+        poll = select.poll()
+        poll.register(fd, wanted)
+        with turnstile.outside():
+            return bool(poll.poll(1000 * timeout))
+    with _lock:
+        if _watch is None:
+            _watch = _Watch()
+    return _watch.wait_for(fd, wanted, timeout)
