@@ -71,6 +71,7 @@ def serve(settings: Settings) -> None:
     try:
         status = asyncio.run(_Life(settings, ends, secrets, log, parent).run())
     except BaseException as error:  # noqa: BLE001 - whatever it was, nothing may keep us
+        log.tell = None
         log.error("daemon_failed", error=f"{type(error).__name__}: {error}")  # noqa: TRY400 - not logging's log
     ends.restore()
     os._exit(status)
@@ -208,6 +209,8 @@ class _Life:
             daemon.inflight.stop(entry, Cancelled("the daemon is shutting down"))
 
     async def _flush(self, daemon: Daemon) -> None:
+        # What is said from here on would come after the last words.
+        self._log.tell = None
         drained = asyncio.Event()
         daemon.outbox.on_drained = drained.set
         if daemon.outbox.pending:

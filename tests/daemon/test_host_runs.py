@@ -180,9 +180,9 @@ def test_a_run_that_is_cancelled_withdraws_the_calls_of_its_process(host_with_ru
     host.port.call("cancel", {"request": sent.request_id})
     with pytest.raises(RequestFailed) as caught:
         sent.result(30)
-    gate.set()
     assert caught.value.code == "cancelled"
     wait_until(lambda: {call.call for call in asked_of(host, name)} <= set(host.withdrawn))
+    gate.set()
 
 
 def test_the_host_is_the_lm_of_a_run(host_with_runs):
