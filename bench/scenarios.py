@@ -277,7 +277,7 @@ def _direct_call() -> Callable[[], Any]:
     import dspy
     from dspy.lm15 import Message, Response, TextPart, Usage
 
-    from bridge.engine.embedded import answer
+    from bridge.embedded.answering import answer
     from bridge.engine.lms.providers import messages_of
 
     class Echo:

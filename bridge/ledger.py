@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 from bridge.scope import ModuleCall, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from bridge.scope import Scope
 
 __all__ = ["LMCall", "Ledger"]
@@ -99,14 +97,12 @@ class Ledger:
                 self._text -= self._rows.popleft()[1]
         scope.keep(row)
 
-    def add_run(self, scope: Scope, program_id: str, used: Mapping[str, Mapping[str, Any]]) -> None:
-        """Count what a run's process used: usage maps by LM name."""
-        for model, counts in used.items():
-            usage = Usage(**counts)
-            scope.count(model, usage)
-            with self._lock:
-                _total(self._by_lm, (scope.tenant, model)).add(usage)
-                _total(self._by_program, (scope.tenant, program_id)).add(usage)
+    def add_run(self, scope: Scope, program_id: str, model: str, used: Usage) -> None:
+        """Count what a run's process has used of an LM since it was last counted."""
+        scope.count(model, used)
+        with self._lock:
+            _total(self._by_lm, (scope.tenant, model)).add(used)
+            _total(self._by_program, (scope.tenant, program_id)).add(used)
 
     def answered(self, tenant: str | None, seconds: float) -> None:
         """Count one finished request and its time."""

@@ -9,10 +9,12 @@ can send it all again.
 from __future__ import annotations
 
 from collections import ChainMap
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bridge.datasets import Datasets
+from bridge.settings import AdapterChoice
 from bridge.specs.lms import LMSpec, LMTable
 from bridge.specs.modules import CustomConfig, ModuleSpec
 from bridge.specs.programs import ProgramSpec, Wiring, wire_up
@@ -134,17 +136,28 @@ class Registry:
         self._programs: dict[str, ProgramSpec] = {}
         self.datasets = Datasets()
         self._lms: dict[str | None, LMTable] = {}
+        self._adapters: dict[str | None, AdapterChoice] = {}
         self._runnables: dict[tuple[str, str], Runnable] = {}
 
     # LMs
 
     def configure(
-        self, tenant: str | None, default: LMSpec | None, named: Mapping[str, LMSpec]
+        self,
+        tenant: str | None,
+        default: LMSpec | None,
+        named: Mapping[str, LMSpec],
+        adapter: AdapterChoice | None = None,
     ) -> None:
-        """Put LMs over the ones of `tenant`."""
+        """Put LMs over the ones of `tenant`, and an adapter in the place of its one."""
         if len(self._lms) >= MOST_SPECS and tenant not in self._lms:
             raise Busy(f"{MOST_SPECS} tenants have LMs of their own already")
         self._lms[tenant] = self._lms.get(tenant, LMTable()).merged(default, named)
+        if adapter is not None:
+            self._adapters[tenant] = adapter
+
+    def adapter(self, tenant: str | None) -> AdapterChoice:
+        """The adapter that `tenant` has, else the one configured for nobody in particular."""
+        return self._adapters.get(tenant) or self._adapters.get(None) or AdapterChoice()
 
     def lms(self, tenant: str | None) -> LMTable:
         """The LMs that `tenant` sees: its own over those configured for nobody in particular."""
@@ -329,11 +342,18 @@ class Registry:
                 waiting += [self.module(ref.id) for ref in spec.modules]
         return found
 
-    def restore(self, modules: Iterable[ModuleSpec], programs: Iterable[ProgramSpec]) -> None:
+    def restore(
+        self, modules: Iterable[ModuleSpec], programs: Iterable[ProgramSpec]
+    ) -> list[dict[str, Any]]:
         """Put back what `export` gave: everything is checked before anything is put.
 
+        What names a spec that is neither in the data nor here is put as well, because a registry
+        whose module was deleted gives such data: whoever calls it is told what it lacks.
+
+        Returns:
+            ``[{kind, id}]`` of what is named and missing.
+
         Raises:
-            NotFound: something names what is neither in the data nor here.
             InvalidArgs: a program does not hold together, with its place in the data.
             Busy: there would be more than `MOST_SPECS`.
         """
@@ -345,12 +365,29 @@ class Registry:
             raise _full()
         # Programs and custom modules name each other: each is checked among all of them.
         for index, program in enumerate(placed_programs):
-            _Resolution(all_modules, all_programs).program(program, f"programs[{index}].")
+            with suppress(NotFound):
+                _Resolution(all_modules, all_programs).program(program, f"programs[{index}].")
         for index, module in enumerate(placed_modules):
             path = f"modules[{index}].config.program"
-            _Resolution(all_modules, all_programs).module(module, path)
+            with suppress(NotFound):
+                _Resolution(all_modules, all_programs).module(module, path)
         self._modules, self._programs = all_modules, all_programs
         self._runnables.clear()
+        return [
+            {"kind": kind, "id": key}
+            for kind, key in _named([*placed_modules, *given], placed_programs)
+            if str(key) not in (all_modules if kind == "module" else all_programs)
+        ]
+
+
+def _named(
+    modules: Iterable[ModuleSpec], programs: Iterable[ProgramSpec]
+) -> dict[tuple[str, HostId], None]:
+    """The kind and id of each spec that these name, once, in order."""
+    used = [("module", ref.id) for program in programs for ref in program.modules]
+    configs = [module.config for module in modules]
+    used += [("program", config.program) for config in configs if isinstance(config, CustomConfig)]
+    return dict.fromkeys(used)
 
 
 def modules_of(runnable: Runnable) -> dict[str, ModuleSpec]:

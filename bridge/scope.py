@@ -73,6 +73,16 @@ class Usage:
         if other.cost is not None:
             self.cost = (self.cost or 0.0) + other.cost
 
+    def since(self, earlier: Usage) -> Usage:
+        """What has been added to `earlier` to make this."""
+        return Usage(
+            self.calls - earlier.calls,
+            self.input_tokens - earlier.input_tokens,
+            self.output_tokens - earlier.output_tokens,
+            None if self.cost is None else self.cost - (earlier.cost or 0.0),
+            self.cached_calls - earlier.cached_calls,
+        )
+
     def to_wire(self) -> dict[str, Any]:
         """``{calls, input_tokens, output_tokens, cost, cached_calls}``."""
         return {
@@ -98,9 +108,10 @@ class Scope:
     """One request's limits and counters. Times are `time.monotonic` seconds.
 
     `record` may answer LM calls from an earlier run, and keeps those of this one; `on_lm` hears of
-    each LM call's end, with its error or None. A scope with a `parent` is a request that the host
-    sent while it answers a call of the parent's: what it spends is spent there as well, and it
-    ends with it.
+    each LM call's end, with its error or None. `progress` tells the host, under the request's id
+    while it has no answer, or under none with ``detached=True``. A scope with a `parent` is a
+    request that the host sent while it answers a call of the parent's: what it spends is spent
+    there as well, and it ends with it.
     """
 
     request_id: int | str | None = None
@@ -114,7 +125,7 @@ class Scope:
     keep_rows: bool = False
     record: Any = None
     on_lm: Callable[[BaseException | None], None] | None = None
-    progress: Callable[[dict[str, Any]], None] = lambda _: None
+    progress: Callable[..., None] = lambda _, detached=False: None  # noqa: ARG005
     host: HostLink | None = None
     parent: Scope | None = None
     seconds: float | None = None

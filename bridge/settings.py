@@ -29,6 +29,9 @@ class Limits:
     max_queued: int = 4_096
     """Requests that wait for a place. Beyond it the answer is `busy`: queues only hide overload."""
 
+    max_queued_bytes: int = 128 * 1024 * 1024
+    """And what they may be together, as they came: in memory they are several times as much."""
+
     max_batch_concurrency: int = 64
     """Rows of one `batch` that run at once, so that one batch is not the whole daemon."""
 

@@ -12,7 +12,7 @@ may be called from any number of threads at once; each gives the whole bytes of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from protocol.codecs import Codec, encode
@@ -53,10 +53,11 @@ _CUT_MESSAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message of the host, and the codec for all that it causes."""
+    """A message of the host, the codec for all that it causes, and its bytes on the wire."""
 
     message: FromHost
     codec: Codec
+    size: int = field(default=0, compare=False)
 
 
 class DaemonSession(Peer):
@@ -131,7 +132,7 @@ class DaemonSession(Peer):
             return Refused(id_of(top), error, codec, call_of(top))
         if isinstance(message, Request) and message.command == "hello":
             self._expect(message.args.get("protocol"))
-        return Received(message, codec)
+        return Received(message, codec, 0 if isinstance(frame, OversizedFrame) else len(frame))
 
     def _expect(self, offered: Any) -> None:
         """Read by the version that ``hello`` offers from the very next frame on.

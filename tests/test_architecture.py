@@ -21,6 +21,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {"bridge.specs", "bridge.judges", "bridge.metrics", "bridge.retrieval", "bridge.scorers"}
     ),
+    frozenset({"bridge.embedded"}),
     frozenset(
         {"bridge.hostlink", "bridge.scope", "bridge.secrets", "bridge.settings", "bridge.log"}
     ),

@@ -38,7 +38,6 @@ class Services:
     limits: Callable[[], Limits]
     change_limits: Callable[[Mapping[str, int]], None]
     set_log_level: Callable[[str], None]
-    set_adapter: Callable[[str, Any], None]
     set_cache: Callable[[Mapping[str, Any]], None]
     cancel: Callable[[int | str], bool]
     shutdown: Callable[[int], None]
@@ -76,6 +75,8 @@ class Command:
     """The model in a child process, where it is another."""
     ends_itself: bool = False
     """Whether the command keeps its deadline itself, and answers with what it has by then."""
+    open_ended: bool = False
+    """Whether it may take as long as it takes, where the host sets no deadline."""
     within: bool = False
     """Whether it works where the host call comes from that is its `parent`, be that a child."""
 

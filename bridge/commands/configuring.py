@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from bridge.commands.command import Command, Invocation
-from bridge.settings import CONFIGURABLE
+from bridge.settings import CONFIGURABLE, AdapterChoice
 from bridge.specs.checking import Args, nearest
 from bridge.specs.lms import LMSpec
 from protocol.errors import InvalidArgs
@@ -55,18 +55,14 @@ class ConfigureArgs(Args):
 
 
 def configure(args: ConfigureArgs, invocation: Invocation) -> dict[str, Any]:
-    """Set LMs (of the request's tenant), adapter, cache, bounds and log level."""
+    """Set LMs and adapter, which are the tenant's, and the daemon's cache, bounds, log level."""
     services = invocation.services
     _check_limits(args.limits)
     extraction_lm = args.adapter.extraction_lm if isinstance(args.adapter, TwoStepArgs) else None
     for spec in (args.lm, *args.lms.values(), extraction_lm):
         if isinstance(spec, LMSpec) and spec.key is not None:
             services.secrets.add(spec.key)
-    services.registry.configure(invocation.scope.tenant, args.lm, args.lms)
-    if isinstance(args.adapter, TwoStepArgs):
-        services.set_adapter("two_step", extraction_lm)
-    elif args.adapter is not None:
-        services.set_adapter(args.adapter, None)
+    services.registry.configure(invocation.scope.tenant, args.lm, args.lms, _adapter(args.adapter))
     if args.cache is not None:
         services.set_cache(args.cache.model_dump())
     if args.limits:
@@ -79,6 +75,12 @@ def configure(args: ConfigureArgs, invocation: Invocation) -> dict[str, Any]:
         "lm": table.default.name if table.default else None,
         "lms": sorted(table.named),
     }
+
+
+def _adapter(given: str | TwoStepArgs | None) -> AdapterChoice | None:
+    if isinstance(given, TwoStepArgs):
+        return AdapterChoice(given.name, given.extraction_lm)
+    return None if given is None else AdapterChoice(given)
 
 
 def _check_limits(limits: dict[str, int]) -> None:

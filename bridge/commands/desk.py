@@ -77,6 +77,7 @@ class Desk:
                 request_id=request.id,
                 tenant=request.tenant,
                 lms=self.registry.lms(request.tenant),
+                adapter=self.registry.adapter(request.tenant),
                 started=time.monotonic(),
             )
         if request.budget is not None:
@@ -130,13 +131,15 @@ def _limit_time(scope: Scope, request: Request, services: Services) -> None:
         if seconds is not None
     ]
     command = COMMANDS.get(request.command)
+    if not asked:
+        if command is not None and command.open_ended:
+            return
+        asked = [services.limits().default_deadline_ms / 1000]
+    seconds = min(asked)
+    outermost = scope.deadline
+    scope.deadline = scope.started + seconds
     if command is not None and command.ends_itself:
-        scope.seconds = min(asked, default=None)
-        if scope.seconds is not None:
-            scope.deadline = scope.started + scope.seconds + ENDING_SECONDS
-    else:
-        seconds = min(asked, default=services.limits().default_deadline_ms / 1000)
-        outermost = scope.deadline
-        scope.deadline = scope.started + seconds
-        if outermost is not None:
-            scope.deadline = min(scope.deadline, outermost)
+        scope.seconds = seconds
+        scope.deadline += ENDING_SECONDS
+    if outermost is not None:
+        scope.deadline = min(scope.deadline, outermost)

@@ -104,13 +104,13 @@ def export(args: ExportArgs, invocation: Invocation) -> dict[str, Any]:
 
 
 def import_(args: ImportArgs, invocation: Invocation) -> dict[str, Any]:
-    """Put exported specs in; all of them, or none when one is wrong."""
+    """Put exported specs in; all of them, or none when one is wrong; tell what they lack."""
     modules = [parse_module(item, f"modules[{i}]") for i, item in enumerate(args.modules)]
     programs = [parse_program(item, f"programs[{i}]") for i, item in enumerate(args.programs)]
     given = [module for program in programs for module in program.given]
     hide_keys([*modules, *given], invocation)
-    invocation.services.registry.restore(modules, programs)
-    return {"modules": len(args.modules), "programs": len(args.programs)}
+    missing = invocation.services.registry.restore(modules, programs)
+    return {"modules": len(args.modules), "programs": len(args.programs), "missing": missing}
 
 
 def _row_of(found: Dataset) -> dict[str, Any]:

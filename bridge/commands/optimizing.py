@@ -7,11 +7,10 @@ at its start, and does it in place. What was learned is put into the registry by
 from __future__ import annotations
 
 import secrets as randomness
-import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bridge.commands.attempts import Attempt, keep, orders_of, with_skipped
 from bridge.commands.command import Command, Invocation, Work
 from bridge.commands.creating import hide_keys
 from bridge.commands.optimizing_models import (
@@ -24,11 +23,9 @@ from bridge.commands.optimizing_models import (
     WorkerArgs,
 )
 from bridge.ensembles import ensemble_of
-from bridge.registry import modules_of
-from bridge.runs.child import Orders
 from bridge.runs.requests import keepable, kept_lm, repeated
 from bridge.runs.table import Run
-from bridge.scope import Budget, Scope
+from bridge.scope import Budget
 from bridge.scorers import HostMetric, Scorer, parse_scorer
 from bridge.specs.checking import checked, nearest
 from bridge.specs.lms import LMSpec, parse_lm
@@ -36,14 +33,13 @@ from bridge.specs.optimizers import check_available, find_row, split_config
 from bridge.specs.programs import parse_program
 from bridge.specs.runs import EvaluatePlan, OptimizePlan
 from bridge.turnstile import turnstile
-from protocol.errors import BridgeError, InvalidArgs, NotFound
+from protocol.errors import InvalidArgs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
 
     from bridge.engine.runtime import Engine
-    from bridge.registry import Registry, Runnable
-    from bridge.settings import AdapterChoice
+    from bridge.registry import Runnable
     from bridge.specs.modules import HostId
 
 __all__ = ["COMMANDS"]
@@ -72,29 +68,36 @@ def optimize(args: OptimizeArgs, invocation: Invocation) -> Work:
         request,
         services.secrets.mask_bytes,
     )
-    orders = _orders(args, plan, kind, key, invocation)
-    return Work(lambda _: _Attempt(run, orders, args, found, invocation).begin())
+    orders = orders_of(args, plan, kind, key, invocation)
+    return Work(lambda _: Attempt(run, orders, args, found, invocation).begin())
 
 
 def evaluate(args: EvaluateArgs, invocation: Invocation) -> Work:
     """Score a program on examples; rows come in order, a failed one with its `error`."""
     _, _, found = _program(args, invocation)
+    services, scope = invocation.services, invocation.scope
+    run_id = args.run_id or randomness.token_hex(8)
     plan = EvaluatePlan(
-        run_id=randomness.token_hex(8),
+        run_id=run_id,
         runnable=found,
         devset=_examples(args.devset, "devset", invocation),
         metric=_metric(args.metric, found),
-        max_concurrency=min(
-            args.max_concurrency, invocation.services.limits().max_batch_concurrency
-        ),
+        max_concurrency=min(args.max_concurrency, services.limits().max_batch_concurrency),
         max_errors=args.max_errors,
         max_metric_errors=args.max_metric_errors,
-        budget=invocation.scope.budget,
+        budget=scope.budget,
+        seconds=scope.seconds,
     )
-    report = invocation.scope.progress
+
+    def report(progress: dict[str, Any]) -> None:
+        # Only a run's own process has to tell what each LM has used.
+        scope.progress({name: value for name, value in progress.items() if name != "usage"})
 
     def work(engine: Engine) -> dict[str, Any]:
-        with turnstile.outside():
+        def stop() -> bool:
+            return engine.stop_run(run_id, scope.tenant)
+
+        with services.runs.evaluation(scope.tenant, run_id, stop), turnstile.outside():
             return engine.evaluate(plan, report)
 
     return Work(work)
@@ -111,11 +114,11 @@ def run_get(args: RunArgs, invocation: Invocation) -> dict[str, Any]:
 
 
 def run_stop(args: RunArgs, invocation: Invocation) -> dict[str, Any] | Work:
-    """End a run early and keep its best so far: its `optimize` is answered with that."""
+    """End a run early; its `optimize` or `evaluate` is answered with what it has so far."""
     if invocation.services.worker:
         return Work(lambda engine: {"stopping": engine.stop_run(args.run_id)})
-    run = invocation.services.runs.stop(invocation.scope.tenant, args.run_id)
-    return {"run_id": run.run_id, "status": "stopping"}
+    invocation.services.runs.stop(invocation.scope.tenant, args.run_id)
+    return {"run_id": args.run_id, "status": "stopping"}
 
 
 def put_dataset(args: PutDatasetArgs, invocation: Invocation) -> dict[str, Any]:
@@ -141,8 +144,8 @@ def _completed(args: OptimizeArgs, invocation: Invocation) -> Work | None:
         return None
     kept = services.runs.stored(invocation.scope.tenant, args.resume)
     if kept.get("keep") != "new":
-        skipped = _keep(services.registry, result["optimized_program"])
-        result = _with_skipped(result, skipped)
+        skipped = keep(services.registry, result["optimized_program"])
+        result = with_skipped(result, skipped)
     return Work(lambda _: result)
 
 
@@ -268,127 +271,6 @@ def _lms_in(value: Any) -> Iterator[LMSpec]:
             yield from _lms_in(item)
 
 
-# In the daemon
-
-
-def _orders(
-    args: OptimizeArgs, plan: OptimizePlan, kind: str, key: HostId, invocation: Invocation
-) -> Orders:
-    services, scope = invocation.services, invocation.scope
-    ids: dict[str, list[HostId]] = {"modules": [], "programs": []}
-    ids[f"{kind}s"].append(key)
-    if plan.ensemble is not None:
-        ids["modules"] += plan.ensemble.modules
-        ids["programs"] += plan.ensemble.programs
-    budget = {
-        name: bound
-        for name in ("lm_calls", "tokens", "cost_usd")
-        if (bound := getattr(scope.budget, name)) is not None
-    }
-    return Orders(
-        lms=scope.lms,
-        lm=scope.lm,
-        adapter=_adapter(scope.adapter),
-        specs=services.registry.export(**ids, keys=True),
-        arguments={
-            "optimizer": plan.row.name,
-            f"{kind}_id": key,
-            "trainset": list(plan.trainset) or None,
-            "valset": list(plan.valset) or None,
-            "metric": args.metric,
-            "config": args.config,
-            "run_id": plan.run_id,
-            "seed": plan.seed,
-            "max_metric_errors": plan.max_metric_errors,
-            "max_concurrency": plan.max_concurrency,
-            "record": str(services.runs.record(scope.tenant, plan.run_id)),
-            "budget": budget,
-        },
-        limits={"host_call_ms": services.limits().host_call_ms},
-        host=services.host() if args.detach else scope.host or services.host(),
-        ends=None if plan.seconds is None else scope.started + plan.seconds,
-        ends_by="budget" if plan.seconds == scope.budget.seconds else "deadline",
-    )
-
-
-def _adapter(choice: AdapterChoice) -> dict[str, Any]:
-    """The adapter in force as a child's `configure` takes it."""
-    if choice.name != "two_step":
-        return {"adapter": choice.name}
-    lm = choice.extraction_lm
-    whole = lm.whole() if isinstance(lm, LMSpec) else lm
-    return {"adapter": {"name": "two_step", "extraction_lm": whole}}
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """One run on its way: begun, carried out by a child, and learned from."""
-
-    run: Run
-    orders: Orders
-    args: OptimizeArgs
-    runnable: Runnable
-    invocation: Invocation
-
-    def begin(self) -> dict[str, Any]:
-        """The run's result; that it is running, when it is detached."""
-        with turnstile.outside():
-            self.invocation.services.runs.begin(self.run, fresh=self.args.resume is None)
-            if not self.args.detach:
-                return self._carry_out(self.invocation.scope)
-        threading.Thread(target=self._carry_out_alone, name="run", daemon=True).start()
-        return {"run_id": self.run.run_id, "status": "running"}
-
-    def _carry_out_alone(self) -> None:
-        try:
-            self._carry_out(Scope(tenant=self.invocation.scope.tenant))
-        except BridgeError:
-            # The run's own row says what it was; nobody waits for an answer.
-            return
-
-    def _carry_out(self, scope: Scope) -> dict[str, Any]:
-        services = self.invocation.services
-        result = services.runs.carry_out(
-            self.run, self.orders, scope, self.invocation.scope.progress
-        )
-        program = result["optimized_program"]
-        used = result["stats"].get("usage") or {}
-        services.ledger.add_run(scope, str(program["id"]), used)
-        if self.args.keep == "new":
-            return result
-        registry = services.registry
-        skipped = services.in_turn(lambda: _keep(registry, program, self.runnable))
-        return _with_skipped(result, skipped)
-
-
-def _keep(
-    registry: Registry, program: Mapping[str, Any], started: Runnable | None = None
-) -> list[str]:
-    """Put an `optimized_program` into the registry, and give the ids that are others by now."""
-    if "program" not in program:
-        began = None if started is None else modules_of(started)
-        return registry.learn(program["modules"], began)
-    try:
-        now = registry.program(program["id"]).version
-        if started is not None and now != started.spec.version:
-            return [str(program["id"])]
-        registry.put_program(parse_program(program["program"]))
-    except (InvalidArgs, NotFound):
-        return [str(program["id"])]
-    return []
-
-
-def _with_skipped(result: dict[str, Any], skipped: Sequence[str]) -> dict[str, Any]:
-    """The result, saying which modules of the registry have not learned."""
-    if not skipped:
-        return result
-    text = (
-        f"the registry's {', '.join(skipped)} did not learn: deleted or replaced since the run "
-        "began; the state is in this result"
-    )
-    return {**result, "warnings": [*result["warnings"], text]}
-
-
 # In the child
 
 
@@ -415,8 +297,15 @@ def _optimize_here(args: Any, invocation: Invocation) -> Work:
 
 
 COMMANDS = (
-    Command("optimize", OptimizeArgs, optimize, worker_args=WorkerArgs, ends_itself=True),
-    Command("evaluate", EvaluateArgs, evaluate),
+    Command(
+        "optimize",
+        OptimizeArgs,
+        optimize,
+        worker_args=WorkerArgs,
+        ends_itself=True,
+        open_ended=True,
+    ),
+    Command("evaluate", EvaluateArgs, evaluate, ends_itself=True),
     Command("run_list", RunListArgs, run_list),
     Command("run_get", RunArgs, run_get),
     Command("run_stop", RunArgs, run_stop),

@@ -68,12 +68,13 @@ class WorkerArgs(OptimizeArgs):
 
 
 class EvaluateArgs(WhatToRun):
-    """Arguments of `evaluate`."""
+    """Arguments of `evaluate`. `run_stop` ends it early under its `run_id`."""
 
     devset: Examples
     metric: Annotated[Any, Field(description="a name of `hello`'s `metrics`, or a map")]
     max_concurrency: Annotated[int, Field(ge=1)] = 16
     max_errors: Annotated[int | None, Field(ge=0, description="all when left out")] = None
+    run_id: Annotated[RunId | None, Field(description="one is made when left out")] = None
     max_metric_errors: Annotated[int, Field(ge=0)] = 0
 
 

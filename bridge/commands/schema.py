@@ -56,7 +56,7 @@ EVENTS: Mapping[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "progress": (
-        "How the `optimize` or `evaluate` of this id goes: at each phase and trial, and meanwhile.",
+        "How an `optimize` or `evaluate` goes, up to `done`. Its id is null for a detached run.",
         {
             "type": "object",
             "properties": {
@@ -64,12 +64,23 @@ EVENTS: Mapping[str, tuple[str, dict[str, Any]]] = {
                 "phase": {"enum": ["baseline", "optimizing", "scoring", "done"]},
                 "trial": {"type": "integer", "description": "candidates evaluated so far"},
                 "trials": {"type": ["integer", "null"], "description": "of them in all, if known"},
-                "score": {"type": ["number", "null"], "description": "of a trial that just ended"},
+                "score": {
+                    "type": ["number", "null"],
+                    "description": "of a trial that just ended; with `done`, of the run",
+                },
                 "best_score": {"type": ["number", "null"]},
                 "lm_calls": {"type": "integer"},
                 "tokens": {"type": "integer", "description": "in and out together"},
                 "cost": {"type": ["number", "null"], "description": "US dollars, if known"},
                 "elapsed_ms": {"type": "integer"},
+                "status": {
+                    "enum": ["completed", "stopped", "failed", "cancelled"],
+                    "description": "with `done`",
+                },
+                "error": {
+                    "type": ["object", "null"],
+                    "description": "with the `done` of a run: what it failed with",
+                },
             },
             "required": [
                 "run_id",

@@ -22,10 +22,10 @@ class Bench:
         context: DSPy's settings under a scope, for `with`.
         choose: the LM in force for a module's own reference: the request's LM comes first.
         lm: the LM that a reference names; None is the one in force.
-        running: the runs in progress by their ids.
+        running: the runs in progress by their tenants and ids.
     """
 
     context: Callable[[Scope], Any]
     choose: Callable[[Scope, Any], Any]
     lm: Callable[[Scope, Any], Any]
-    running: dict[str, Run]
+    running: dict[tuple[str | None, str], Run]

@@ -1,15 +1,14 @@
 """A program over examples: each a row with its prediction, score, usage and time.
 
 Law: rows come in order, a row that fails is a row with `error`, and the rest goes on. What ends the
-run (its budget, a stop, a metric that fails) ends the rows that have not begun as well.
+run (its budget, a stop, a metric that fails) ends the rows that have not begun as well. Where no
+row has a score there is none to tell, and the first row's error is the answer.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +17,11 @@ import dspy
 from bridge.engine.conversion import plain_fields
 from bridge.engine.failures import explain
 from bridge.engine.judging import callable_metric
+from bridge.engine.parallel import in_parallel
 from bridge.engine.programs import build
 from bridge.engine.running import open_run
 from bridge.engine.scoring import Place, RunMetric
 from bridge.scope import Stopped, Usage, current_scope, current_tally
-from bridge.turnstile import turnstile
 from protocol.errors import BridgeError, Cancelled, Internal, InvalidArgs
 
 if TYPE_CHECKING:
@@ -40,7 +39,10 @@ Example = tuple[dspy.Example, "Mapping[str, Any]", Place]
 """An example as DSPy has it, the host's own row, and where it stood."""
 
 MOST_FAULTS = 20
-"""Ill-formed examples that one error lists."""
+"""Ill-formed or failed examples that one error lists."""
+
+MOST_SAID = 500
+"""Characters of a failed example's message in such a list."""
 
 
 @dataclass(slots=True)
@@ -61,6 +63,29 @@ class Evaluated:
     def complete(self) -> bool:
         """Whether every row ended."""
         return len(self.scores) + len(self.failures) == len(self.rows)
+
+    def outage(self) -> BridgeError | None:
+        """The first failure, where rows failed and none has a score: its details tell of all."""
+        if self.scores or not self.failures:
+            return None
+        number, error = min(self.failures.items())
+        error.details.setdefault("index", number)
+        error.details["failed"] = len(self.failures)
+        error.details["errors"] = [
+            {"index": index, "code": other.code, "message": other.message[:MOST_SAID]}
+            for index, other in sorted(self.failures.items())[:MOST_FAULTS]
+        ]
+        return error
+
+    def partial_outage(self) -> str | None:
+        """How many rows failed and count 0 while others have a score; None when none did."""
+        if not self.failures or not self.scores:
+            return None
+        number, error = min(self.failures.items())
+        return (
+            f"{len(self.failures)} of {len(self.rows)} examples failed and count 0, the first "
+            f"(index {number}) with {error.to_text()[:200]}"
+        )
 
     def to_wire(self) -> dict[str, Any]:
         """``{score, total, correct, errors, rows}``."""
@@ -129,19 +154,8 @@ def evaluate_rows(
     """
     result = Evaluated([{} for _ in examples])
     task = _Rows(run, program, metric, max_errors, result)
-    if max_concurrency == 1 or len(examples) <= 1:
-        for number, example in enumerate(examples):
-            copy_context().run(task.one, number, example)
-        return result
-    with ThreadPoolExecutor(max_concurrency, thread_name_prefix="evaluate") as pool:
-        futures: list[Future[None]] = [
-            pool.submit(copy_context().run, task.one, number, example)
-            for number, example in enumerate(examples)
-        ]
-        with turnstile.outside():
-            wait(futures)
-    for future in futures:
-        future.result()
+    rows = list(enumerate(examples))
+    in_parallel(lambda row: task.one(*row), rows, max_concurrency, "evaluate")
     return result
 
 
@@ -217,6 +231,8 @@ def evaluate(
     Raises:
         InvalidArgs: there is no example, or one does not fit the program's inputs.
         MetricError: the metric failed on more than `max_metric_errors` examples.
+        BridgeError: no example has a score: the LM is out, the program fails on each, or the run
+            ended before.
         Stopped: the request was cancelled.
     """
     if not plan.devset:
@@ -243,11 +259,15 @@ def evaluate(
                 max_errors=plan.max_errors,
             )
         ended_by = _ended_by(run, done)
+        status = "completed" if ended_by is None else "stopped"
+        partial_outage = done.partial_outage()
+        if partial_outage is not None:
+            run.scope.warn(partial_outage)
         run.final_score = done.score
-        run.enter("done")
+        run.enter("done", status=status, score=done.score)
         return {
             "run_id": plan.run_id,
-            "status": "completed" if ended_by is None else "stopped",
+            "status": status,
             "ended_by": ended_by,
             **done.to_wire(),
             "stats": run.stats(),
@@ -256,10 +276,16 @@ def evaluate(
 
 
 def _ended_by(run: Run, done: Evaluated) -> str | None:
+    """What ended the rows before the last; raise where no row has a score."""
     if run.failure is not None:
         raise run.failure
+    if run.scope.stopped and run.ended_by() is None and not done.complete:
+        run.scope.check()
+    outage = done.outage()
+    if outage is not None:
+        raise outage
+    if not done.scores and run.scope.error is not None:
+        raise run.scope.error
     if done.complete:
         return None
-    if run.scope.stopped and run.ended_by() is None:
-        run.scope.check()
     return run.ended_by() or "max_errors"

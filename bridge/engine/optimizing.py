@@ -27,7 +27,6 @@ from bridge.engine.running import PATIENCE, Run, open_run
 from bridge.engine.scoring import RunMetric
 from bridge.engine.student import Learned, Student, homes, learned, states_of, taught
 from bridge.scope import Stopped, current_scope
-from bridge.specs.checking import nearest
 from bridge.specs.optimizers import check_available
 from bridge.turnstile import turnstile
 from protocol.errors import AdapterParse, BridgeError, InvalidArgs, ProgramError
@@ -89,13 +88,6 @@ def _check_examples(plan: OptimizePlan) -> None:
         raise InvalidArgs.at(
             "trainset", f"{plan.row.name} needs at least {plan.row.minimum} examples, or a valset"
         )
-    field = getattr(plan.metric, "field", None)
-    outputs = plan.runnable.shape.outputs
-    if field is not None and field not in outputs:
-        close = nearest(field, outputs)
-        hint = f"did you mean {close!r}?" if close else f"it has: {', '.join(outputs)}"
-        more = {"nearest": close} if close else {}
-        raise InvalidArgs.at("metric.field", f"the program has no output {field!r}; {hint}", **more)
 
 
 def _seed(seed: int) -> None:
@@ -250,21 +242,18 @@ class _Optimization:
     def _refuse_failure(self, done: Evaluated, *, allow_parse: bool) -> None:
         """Raise the error that every example failed with: no run succeeds on nothing."""
         _raise_failure(self._run)
-        if self._over() or not done.failures:
+        if self._over():
             return
-        number, error = min(done.failures.items())
-        if len(done.failures) < len(done.rows):
-            self._run.scope.warn(
-                f"{len(done.failures)} of {len(done.rows)} examples failed in phase "
-                f"{self._run.phase!r} and count 0, the first with {error.to_text()[:200]}"
-            )
+        error = done.outage()
+        if error is None:
+            partial = done.partial_outage()
+            if partial is not None:
+                self._run.scope.warn(f"{self._run.phase}: {partial}")
             return
         if allow_parse and isinstance(error, AdapterParse):
             # Demonstrations may teach the LM the form that it does not keep yet.
             self._run.scope.warn("the LM's replies did not fit the signature on any example")
             return
-        error.details.setdefault("index", number)
-        error.details["failed"] = len(done.rows)
         raise error
 
     def _explained(self, error: Exception) -> BridgeError:

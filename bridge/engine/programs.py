@@ -8,8 +8,7 @@ call one `batch` or `forward`, which are DSPy's own attributes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar
 from copy import copy, deepcopy
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,12 +16,12 @@ import dspy
 
 from bridge.engine.conversion import plain, plain_fields
 from bridge.engine.modules import build_module
+from bridge.engine.parallel import in_parallel
 from bridge.engine.signatures import FieldReader
 from bridge.engine.steps import run_steps
 from bridge.registry import ModuleRunnable, ProgramRunnable, Runnable
 from bridge.scope import ModuleCall, Scope, current_module, current_scope
 from bridge.specs.checking import nearest
-from bridge.turnstile import turnstile
 from protocol.errors import BridgeError, HostError, InvalidArgs, ProgramError
 
 if TYPE_CHECKING:
@@ -246,39 +245,24 @@ def _blamed(error: InvalidArgs, module: str, theirs: Mapping[str, str]) -> Bridg
 
 
 def _parallel_map(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """``work`` over the items, at most `MOST_PARALLEL` at once; results in order.
+    """``work`` over the items as `in_parallel` does it, and the trace as if one after the other.
 
-    The first failure (in order) is raised once those that had begun have ended; the rest are not
-    begun. A stopped request ends its waits by itself, so nothing here waits for long then.
+    A stopped request ends its waits by itself, so nothing here waits for long then.
     """
     if len(items) <= 1 or _is_parallel.get():
         # Within one of many threads already: threads within threads would multiply.
         return [work(item) for item in items]
-    failed = False
 
-    def one(item: T) -> tuple[R, list[Any]] | None:
-        nonlocal failed
-        if failed:
-            return None
-        try:
-            _is_parallel.set(True)
-            with turnstile.inside(), dspy.context(trace=[]):
-                return work(item), dspy.settings.trace
-        except BaseException:
-            failed = True
-            raise
+    def one(item: T) -> tuple[R, list[Any]]:
+        _is_parallel.set(True)
+        with dspy.context(trace=[]):
+            return work(item), dspy.settings.trace
 
-    with ThreadPoolExecutor(min(MOST_PARALLEL, len(items)), "each") as pool:
-        futures = [pool.submit(copy_context().run, one, item) for item in items]
-        with turnstile.outside():
-            wait(futures)
-    done = [future.result() for future in futures]
     results = []
-    for pair in done:
-        assert pair is not None, "no item failed, so none was left out"  # noqa: S101
-        results.append(pair[0])
+    for result, trace in in_parallel(one, items, MOST_PARALLEL, "each"):
+        results.append(result)
         if dspy.settings.trace is not None:
-            dspy.settings.trace.extend(pair[1])
+            dspy.settings.trace.extend(trace)
     return results
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from bridge.engine.failures import explain
@@ -84,8 +84,11 @@ class Run:
         self._failed_calls = 0
         self._failure: BridgeError | None = None
         self._reported = 0.0
+        self._unreported = False
+        self._late: threading.Timer | None = None
         self._over = False
         self._lock = threading.Lock()
+        self._telling = threading.Lock()
         self._mine = threading.local()
         scope.on_lm = self._heard
 
@@ -123,6 +126,7 @@ class Run:
 
     def _heard(self, error: BaseException | None) -> None:
         """Count LM calls that fail in a row; DSPy would go on and call every score a zero."""
+        self.tick()
         if error is None:
             self._failed_calls = 0
             return
@@ -166,8 +170,6 @@ class Run:
         except Exception as error:
             self.program_failure = error
             raise
-        finally:
-            self.tick()
 
     def told(self, trace: Any) -> list[dict[str, Any]] | None:
         """A trace of this thread's last call in plain data; None when there was none."""
@@ -186,10 +188,10 @@ class Run:
 
     # What it tells
 
-    def enter(self, phase: str) -> None:
-        """Say that a phase begins: baseline, optimizing or scoring."""
+    def enter(self, phase: str, **more: Any) -> None:
+        """Say that a phase begins: baseline, optimizing, scoring, or done, the end."""
         self.phase = phase
-        self.tick(now=True)
+        self.tick(now=True, **more)
 
     def tried(self, score: float, size: int) -> None:
         """Say that a candidate was evaluated on `size` examples."""
@@ -198,36 +200,73 @@ class Run:
             self.board.trials.append({"trial": self.trial, "score": score, "examples": size})
         self.tick(now=True, score=score)
 
-    def tick(self, *, now: bool = False, score: float | None = None) -> None:
-        """Report progress, if the last report is old enough or there is news."""
-        at = time.monotonic()
+    def tick(self, *, now: bool = False, score: float | None = None, **more: Any) -> None:
+        """Report progress: now if it is news, else once the last report is old enough.
+
+        Whatever is spent is told `SECONDS_BETWEEN_REPORTS` later at the latest, also where nothing
+        follows for long: a process that is killed takes no more than that with it.
+        """
         with self._lock:
-            if self._over or (not now and at - self._reported < SECONDS_BETWEEN_REPORTS):
+            if self._over:
                 return
-            self._reported = at
+            self._unreported = True
+            left = SECONDS_BETWEEN_REPORTS - (time.monotonic() - self._reported)
+            if not now and left > 0:
+                self._tick_late(left)
+                return
+        # One after the other: whoever reads them counts on growing numbers.
+        with self._telling:
+            with self._lock:
+                self._reported = at = time.monotonic()
+                self._unreported = False
+            self._report({**self._progress(at, score), **more})
+
+    def _progress(self, at: float, score: float | None) -> dict[str, Any]:
         spent = self.spent()
-        self._report(
-            {
-                "run_id": self.run_id,
-                "phase": self.phase,
-                "trial": self.trial,
-                "trials": self.trials,
-                "score": score,
-                "best_score": self._best_score(),
-                "lm_calls": spent.calls,
-                "tokens": spent.input_tokens + spent.output_tokens,
-                "cost": spent.cost,
-                "elapsed_ms": round(1000 * (at - self.scope.started)),
-            }
-        )
+        return {
+            "run_id": self.run_id,
+            "phase": self.phase,
+            "trial": self.trial,
+            "trials": self.trials,
+            "score": score,
+            "best_score": self._best_score(),
+            "lm_calls": spent.calls,
+            "tokens": spent.input_tokens + spent.output_tokens,
+            "cost": spent.cost,
+            "elapsed_ms": round(1000 * (at - self.scope.started)),
+            "usage": self.usage(),
+        }
+
+    def _tick_late(self, seconds: float) -> None:
+        if self._late is None:
+            timer = threading.Timer(seconds, self._tell_late)
+            timer.daemon = True
+            # Without a thread to spare, the next call tells it.
+            with suppress(RuntimeError):
+                timer.start()
+                self._late = timer
+
+    def _tell_late(self) -> None:
+        with self._lock:
+            self._late = None
+            unreported = self._unreported
+        if unreported:
+            self.tick(now=True)
 
     def _best_score(self) -> float | None:
         return self.board.best_score() if self.final_score is None else self.final_score
 
     def close(self) -> None:
-        """Tell nothing more: some of DSPy's threads end after their run."""
+        """Tell what is left to tell, and nothing more: some of DSPy's threads end late."""
+        with self._lock:
+            unreported = self._unreported
+        if unreported:
+            self.tick(now=True)
         with self._lock:
             self._over = True
+            late, self._late = self._late, None
+        if late is not None:
+            late.cancel()
 
     def spent(self) -> Usage:
         """All LM calls of the run together."""
@@ -243,10 +282,14 @@ class Run:
             "trials": self.trial,
             "lm_calls": spent.calls,
             "cached_calls": spent.cached_calls,
-            "usage": {name: usage.to_wire() for name, usage in self.scope.usage.items()},
+            "usage": self.usage(),
             "cost": spent.cost,
             "seconds": round(time.monotonic() - self.scope.started, 3),
         }
+
+    def usage(self) -> dict[str, dict[str, Any]]:
+        """What was spent, by the LM's name."""
+        return {name: usage.to_wire() for name, usage in list(self.scope.usage.items())}
 
     def traces(self) -> list[dict[str, Any]]:
         """The last LM calls, as `history` has them."""
@@ -261,7 +304,7 @@ def open_run(
     plan: Any,
     lm: Callable[[Scope, Any], Any],
     report: Callable[[dict[str, Any]], None],
-    running: dict[str, Run],
+    running: dict[tuple[str | None, str], Run],
     *,
     patience: int = PATIENCE,
 ) -> Iterator[Run]:
@@ -271,14 +314,15 @@ def open_run(
         plan: an `OptimizePlan` or `EvaluatePlan`.
         lm: gives the LM of a reference under a scope.
         report: is told of progress.
-        running: the runs that may be stopped by their id.
+        running: the runs that may be stopped, by their tenant and id.
         patience: as `Run` has it.
     """
     outer = current_scope.get()
     record = None if plan.record is None else LMRecord(plan.record, plan.mask)
     scope = _scope_within(outer, plan, record)
     run = Run(plan.run_id, scope, lambda ref: lm(scope, ref), report, patience=patience)
-    running[plan.run_id] = run
+    key = (outer.tenant, plan.run_id)
+    running[key] = run
     token = current_scope.set(scope)
     try:
         with outer.abortable(lambda: scope.stop(outer.error or Cancelled("the run was cancelled"))):
@@ -286,7 +330,7 @@ def open_run(
     finally:
         current_scope.reset(token)
         run.close()
-        running.pop(plan.run_id, None)
+        running.pop(key, None)
         if record is not None:
             record.close()
         for model, usage in scope.usage.items():
@@ -294,12 +338,11 @@ def open_run(
 
 
 def _scope_within(outer: Scope, plan: Any, record: LMRecord | None) -> Scope:
-    started = time.monotonic()
     budget: Budget = plan.budget or outer.budget
     ends = [
         outer.deadline,
-        None if plan.seconds is None else started + plan.seconds,
-        None if budget.seconds is None else started + budget.seconds,
+        None if plan.seconds is None else outer.started + plan.seconds,
+        None if budget.seconds is None else outer.started + budget.seconds,
     ]
     options: Mapping[str, Any] = getattr(plan, "options", None) or outer.options
     return Scope(
@@ -316,6 +359,6 @@ def _scope_within(outer: Scope, plan: Any, record: LMRecord | None) -> Scope:
         record=record,
         deadline=min((end for end in ends if end is not None), default=None),
         budget=budget,
-        started=started,
+        started=outer.started,
         rows=deque(maxlen=TRACES),  # type: ignore[arg-type]
     )

@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future
 from contextlib import nullcontext
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -27,6 +26,7 @@ from bridge.engine.lms.lm import BridgeLM
 from bridge.engine.lms.meter import Meter
 from bridge.engine.lms.providers import backend_for
 from bridge.engine.optimizing import optimize
+from bridge.engine.parallel import in_parallel
 from bridge.engine.programs import HostModule, HostProgram, build, part_in_force
 from bridge.engine.tokens import count_tokens
 from bridge.scope import Scope, Stopped, Usage, current_scope, current_tally
@@ -105,7 +105,7 @@ class Engine:
         scope = current_scope.get()
         scope.options = options
         with self._context_here(scope):
-            results = _in_parallel(
+            results = _rows(
                 lambda row: self._row(runnable, *row),
                 list(enumerate(rows)),
                 max_concurrency,
@@ -180,9 +180,9 @@ class Engine:
         """One evaluation's rows and score; see `bridge.engine.evaluation`."""
         return evaluate(self._bench, plan, report)
 
-    def stop_run(self, run_id: str) -> bool:
-        """End a run early, with the best so far; False when no such run is in progress."""
-        run = self._bench.running.get(run_id)
+    def stop_run(self, run_id: str, tenant: str | None = None) -> bool:
+        """End a run early, with what it has; False when no such run is in progress."""
+        run = self._bench.running.get((tenant, run_id))
         if run is None:
             return False
         run.stop()
@@ -215,7 +215,7 @@ class Engine:
         self, lm: LMSpec | str | None, prompts: Sequence[str], options: Any, max_concurrency: int
     ) -> dict[str, Any]:
         """``{texts, rows: [{index, text, error}]}``; a failed row's text is null."""
-        results = _in_parallel(
+        results = _rows(
             lambda prompt: self.generate(lm, [{"role": "user", "content": prompt}], options),
             prompts,
             max_concurrency,
@@ -318,7 +318,7 @@ def _request(spec: LMSpec, messages: Sequence[Mapping[str, str]], options: Any) 
         raise InvalidArgs.at("messages", str(error)) from None
 
 
-def _in_parallel(
+def _rows(
     work: Callable[[Any], dict[str, Any]],
     items: Sequence[Any],
     max_concurrency: int,
@@ -335,8 +335,7 @@ def _in_parallel(
         if max_errors is not None and failed > max_errors:
             return {"outputs": None, "error": _not_begun(max_errors)}
         try:
-            with turnstile.inside():
-                return {"outputs": work(item), "error": None}
+            return {"outputs": work(item), "error": None}
         except Stopped:
             raise
         except Exception as error:  # noqa: BLE001 - a row's failure is the row's answer
@@ -345,15 +344,7 @@ def _in_parallel(
             found = explain(error) or Internal(f"{type(error).__name__} in this row")
             return {"outputs": None, "error": found.to_wire()}
 
-    if max_concurrency == 1 or len(items) <= 1:
-        return [one(item) for item in items]
-    with ThreadPoolExecutor(max_concurrency, thread_name_prefix="batch") as pool:
-        futures: list[Future[dict[str, Any]]] = [
-            pool.submit(copy_context().run, one, item) for item in items
-        ]
-        with turnstile.outside():
-            wait(futures)
-    return [future.result() for future in futures]
+    return in_parallel(one, items, max_concurrency, "batch")
 
 
 def _not_begun(max_errors: int) -> dict[str, Any]:

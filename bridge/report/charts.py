@@ -77,7 +77,11 @@ def score_chart(trials: Sequence[Trial], baseline: float | None, frame: Frame) -
     """
     scores = [trial.score for trial in trials]
     bests = [trial.best for trial in trials]
-    marks = axis([*scores, *bests, *([] if baseline is None else [baseline])])
+    values = [*scores, *bests, *([] if baseline is None else [baseline])]
+    if 0 <= min(values) < max(values) / 2:
+        # Where the axis would begin near zero it begins there: heights are then in proportion.
+        values.append(0.0)
+    marks = axis(values)
     low, high = marks[0], marks[-1]
     points = [
         (frame.x(at, len(trials)), frame.y(trial.score, low, high))

@@ -22,6 +22,9 @@ MOST_LEARNERS = 200
 MOST_CARDS = 60
 """Demonstrations of one predictor."""
 
+MOST_OPEN = 6
+"""Demonstrations shown at once; the others fold out."""
+
 BOOKKEEPING = frozenset({"augmented", "dspy_uuid", "dspy_split"})
 """Keys that DSPy adds to a demonstration; no field of the signature."""
 
@@ -169,13 +172,25 @@ def _demonstrations(learner: Learner) -> Html | None:
     known = {shown(demo) for demo in listing(learner.old_demos)}
     cards = [_card(at, demo, known) for at, demo in enumerate(demos[:MOST_CARDS], 1)]
     left = len(demos) - len(cards)
+    # A few more are no reason to fold them.
+    at_once = len(cards) if len(cards) <= 2 * MOST_OPEN else MOST_OPEN
+    folded = cards[at_once:]
     return join(
         [
             el("h4", "Demonstrations"),
-            el("ol", *cards, class_="demos"),
+            el("ol", *cards[:at_once], class_="demos"),
+            _more(folded) if folded else None,
             el("p", f"{left} more are not in this page.", class_="note") if left else None,
             _dropped(learner),
         ]
+    )
+
+
+def _more(cards: Sequence[Html]) -> Html:
+    return el(
+        "details",
+        el("summary", f"{len(cards)} more demonstrations"),
+        el("ol", *cards, class_="demos", start=MOST_OPEN + 1),
     )
 
 

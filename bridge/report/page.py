@@ -71,7 +71,7 @@ def page(run: Mapping[str, Any]) -> str:
     apart = sizes_apart(result.get("trials"), len(pairs))
     made = [
         ("trials", "Score over trials", _trials(trials, facts.before, apart)),
-        ("cost", "Cost", _cost(trials, mapping(result.get("stats")))),
+        ("cost", "Cost", _cost(trials, _usage_of(run, result))),
         ("modules", "Modules", module_section(read_learners(result))),
         ("examples", "Examples", example_section(pairs)),
         ("run", "The run", _named_facts(facts)),
@@ -180,13 +180,15 @@ def _failure(facts: Facts) -> Html | None:
     given = mapping(facts.error)
     code = named(given.get("code"))
     message = given.get("message", facts.error)
-    details = given.get("details")
+    # The run's own id stands among its facts.
+    told = mapping(given.get("details"))
+    details = {name: value for name, value in told.items() if name != "run_id"}
     return el(
         "section",
         el("h2", "Error"),
         el("p", el("strong", code[:80], class_="code")) if code else None,
         folded(shown(message), 2_000),
-        fields(details) if isinstance(details, dict) and details else None,
+        fields(details) if details else None,
         class_="callout bad",
     )
 
@@ -285,11 +287,16 @@ def _numbers(trials: Sequence[Trial]) -> Html:
     return el("details", el("summary", "The numbers"), table, class_="more screen-only")
 
 
-def _cost(trials: Sequence[Trial], stats: Mapping[str, Any]) -> Html | None:
+def _usage_of(run: Mapping[str, Any], result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What each LM was asked; a run that failed has spent as well."""
+    return mapping(mapping(result.get("stats")).get("usage")) or mapping(run.get("usage"))
+
+
+def _cost(trials: Sequence[Trial], usage: Mapping[str, Any]) -> Html | None:
     drawn = thinned(trials, MOST_TRIALS)
     taken = spending(drawn) if len(drawn) > 1 else None
     parts = [_bars(drawn, taken)] if taken is not None else []
-    table = _usage(mapping(stats.get("usage")))
+    table = _usage(usage)
     if table is not None:
         parts.append(table)
     return join(parts) if parts else None

@@ -39,7 +39,7 @@ body {
 header, main, footer { max-width: 66rem; margin-inline: auto; }
 h1, h2, h3, h4, h5, p, ul, ol, dl, dd, figure { margin: 0; padding: 0; }
 h1 {
-  font-size: clamp(1.9rem, 5vw, 2.75rem); line-height: 1.12; letter-spacing: -0.02em;
+  font-size: clamp(1.5rem, 3.6vw, 2.25rem); line-height: 1.15; letter-spacing: -0.02em;
   font-weight: 680; overflow-wrap: anywhere;
 }
 h2 { font-size: 1.3rem; line-height: 1.25; letter-spacing: -0.01em; font-weight: 650; }
@@ -208,7 +208,8 @@ details .numbers th, details .numbers td { padding-block: 0.25rem; }
 .examples .expected { width: 15%; }
 .examples tbody th { font-weight: 400; }
 .examples .number { display: block; color: var(--soft); font-size: 0.8rem; margin-top: 0.25rem; }
-.examples + details, #examples > details { margin-top: 1.25rem; }
+.examples + details, #examples > details, .demos + details { margin-top: 1.25rem; }
+.demos + details > .demos { margin-top: 0.75rem; }
 #examples > details > summary { font-size: 0.95rem; margin-bottom: 0.75rem; }
 .mark { font-size: 0.8rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .mark.right { color: var(--good); }
@@ -252,7 +253,8 @@ PRINT = """
   .card { box-decoration-break: clone; -webkit-box-decoration-break: clone; }
   .examples th:first-child { width: 6rem; }
   .examples .expected { width: 18%; }
-  #examples > details::details-content, .callout details::details-content {
+  #examples > details::details-content, .callout details::details-content,
+  .demos + details::details-content {
     content-visibility: visible; display: block; height: auto; }
   .demos > li, .side, .callout, .examples tr, figure, .facts > div { break-inside: avoid; }
   h2, h3, h3 + p, h4, thead { break-after: avoid; }

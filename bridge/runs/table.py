@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from protocol.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from bridge.runs.store import Hold, Mask, Part, RunStore
@@ -40,6 +41,12 @@ MOST_ENDED = 32
 
 MOST_TOLD = 1_000
 """Progress reports kept for a run's history: one a trial, and one a phase."""
+
+PROGRESS = (
+    *("run_id", "phase", "trial", "trials", "score", "best_score"),
+    *("lm_calls", "tokens", "cost", "elapsed_ms"),
+)
+"""What a progress event tells."""
 
 SAVE_SECONDS = 1.0
 """Between two writes of a run's progress to disk."""
@@ -62,6 +69,7 @@ class Run:
     started_at: float = field(default_factory=time.time)
     ended_at: float | None = None
     progress: dict[str, Any] = field(default_factory=dict)
+    usage: dict[str, dict[str, Any]] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
@@ -85,11 +93,19 @@ class Run:
             "best_score": max(known, default=None),
             "trials": self.progress.get("trial", 0),
             "progress": self.progress,
+            "usage": self.usage,
             "pid": None if child is None else child.pid,
             "started_at": self.started_at,
             "ended_at": self.ended_at,
             "error": self.error,
         }
+
+    def last_word(self) -> dict[str, Any]:
+        """The progress event that says how the run has ended."""
+        row = self.to_wire()
+        told = {name: self.progress.get(name) for name in PROGRESS}
+        ended = {name: row[name] for name in ("run_id", "status", "score", "best_score", "error")}
+        return {**told, **ended, "phase": "done"}
 
 
 class Runs:
@@ -100,6 +116,7 @@ class Runs:
         self.log = Log(log_level)
         self._lock = threading.Lock()
         self._runs: dict[tuple[str | None, str], Run] = {}
+        self._evaluations: dict[tuple[str | None, str], Callable[[], bool]] = {}
 
     def record(self, tenant: str | None, run_id: str) -> Path:
         """The file of a run's LM calls."""
@@ -115,9 +132,8 @@ class Runs:
         """
         key = (run.tenant, run.run_id)
         with self._lock:
+            self._refuse_running(key)
             running = [other for other in self._runs.values() if other.status == "running"]
-            if any((o.tenant, o.run_id) == key for o in running):
-                raise InvalidArgs.at("run_id", f"{run.run_id!r} is running")
             if len(running) >= MOST_RUNNING:
                 raise Busy(f"{MOST_RUNNING} runs are in progress; repeat when one has ended")
             replaced = self._runs.pop(key, None)
@@ -132,6 +148,35 @@ class Runs:
             if run.hold is not None:
                 run.hold.release()
             raise
+
+    @contextmanager
+    def evaluation(
+        self, tenant: str | None, run_id: str, stop: Callable[[], bool]
+    ) -> Iterator[None]:
+        """While inside, `stop` of this class finds an evaluation under this id.
+
+        Args:
+            tenant: whose it is.
+            run_id: its name.
+            stop: ends it early; returns whether it is in progress.
+
+        Raises:
+            InvalidArgs: the id is running already.
+        """
+        key = (tenant, run_id)
+        with self._lock:
+            self._refuse_running(key)
+            self._evaluations[key] = stop
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._evaluations[key]
+
+    def _refuse_running(self, key: tuple[str | None, str]) -> None:
+        run = self._runs.get(key)
+        if key in self._evaluations or (run is not None and run.status == "running"):
+            raise InvalidArgs.at("run_id", f"{key[1]!r} is running")
 
     def _take_folder(self, run: Run, *, fresh: bool) -> None:
         try:
@@ -155,8 +200,16 @@ class Runs:
         orders: Orders,
         scope: Scope,
         on_progress: Callable[[dict[str, Any]], None],
+        on_result: Callable[[dict[str, Any]], dict[str, Any]],
     ) -> dict[str, Any]:
         """Run `run` in a child and give its result; cancelling the scope kills the child.
+
+        Args:
+            run: has begun.
+            orders: what the child is told.
+            scope: whose stop ends the child.
+            on_progress: hears of it.
+            on_result: what it makes of the child's result is the run's, which ends then.
 
         Raises:
             WorkerDied: the child's process ended.
@@ -164,12 +217,13 @@ class Runs:
             Stopped: the scope was stopped.
         """
         try:
-            result = self._in_child(run, orders, scope, on_progress)
+            result = on_result(self._in_child(run, orders, scope, on_progress))
         except BaseException as error:
             failure = error if isinstance(error, BridgeError) else None
             if scope.stopped:
                 failure = scope.error
-            if isinstance(failure, WorkerDied):
+            if failure is not None:
+                # So a host that left the id to us can resume.
                 failure.details["run_id"] = run.run_id
             status = "cancelled" if isinstance(failure, Cancelled) else "failed"
             self._end(run, status, None, failure)
@@ -197,17 +251,19 @@ class Runs:
         finally:
             child.close()
 
-    def stop(self, tenant: str | None, run_id: str) -> Run:
-        """Ask a running run to end with its best so far; raise NotFound."""
+    def stop(self, tenant: str | None, run_id: str) -> None:
+        """Ask a run or an evaluation to end with what it has; raise NotFound."""
         with self._lock:
+            stop_evaluation = self._evaluations.get((tenant, run_id))
             run = self._runs.get((tenant, run_id))
-            if run is None or run.status != "running":
-                raise NotFound(f"no run {run_id!r} is in progress", kind="run", id=run_id)
-            run.stopping = True
-            child = run.child
+            is_running = run is not None and run.status == "running"
+            if run is not None and is_running:
+                run.stopping = True
+            child = None if run is None else run.child
         if child is not None:
             child.stop()
-        return run
+        if not is_running and not (stop_evaluation is not None and stop_evaluation()):
+            raise NotFound(f"no run {run_id!r} is in progress", kind="run", id=run_id)
 
     def get(self, tenant: str | None, run_id: str) -> dict[str, Any]:
         """One run with its result, from memory or disk; raise NotFound."""
@@ -249,6 +305,7 @@ class Runs:
         self, run: Run, data: dict[str, Any], on_progress: Callable[[dict[str, Any]], None]
     ) -> None:
         last = run.progress
+        run.usage = data.pop("usage", run.usage)
         run.progress = data
         is_news = any(data.get(name) != last.get(name) for name in ("phase", "trial", "score"))
         if is_news and len(run.history) < MOST_TOLD:
@@ -263,6 +320,8 @@ class Runs:
         run.ended_at = time.time()
         run.result = None if result is None else {**result, "history": run.history}
         run.error = None if error is None else error.to_wire()
+        if result is not None:
+            run.usage = result["stats"]["usage"]
         with self._lock:
             run.child = None
             run.status = status

@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bridge.commands import greeting
@@ -29,7 +30,6 @@ from bridge.serving.loading import Loading
 from bridge.serving.nesting import Nested
 from bridge.serving.outbox import Outbox
 from bridge.serving.workers import Workers
-from bridge.settings import AdapterChoice, Settings
 from bridge.turnstile import turnstile
 from protocol import Codec, DaemonSession, Received, Refused, Request
 from protocol.errors import BridgeError, Busy
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from bridge.engine.runtime import Engine
     from bridge.log import Log
     from bridge.secrets import Secrets
+    from bridge.settings import Settings
 
     Job = Callable[[], None]
 
@@ -73,10 +74,7 @@ class Daemon:
             self.session, self.outbox.send, lambda: self.settings.limits.host_call_ms / 1000
         )
         self.nested = Nested(self._finish, lambda: self.settings.limits.max_nested)
-        self.admission = Admission(
-            max_concurrent=settings.limits.max_concurrent,
-            max_queued=settings.limits.max_queued,
-        )
+        self.admission = Admission(lambda: self.settings.limits)
         self.ledger = Ledger(rows=settings.limits.history_rows, text=settings.limits.history_bytes)
         self.loading = Loading(loop, self.ledger, settings)
         self.loading.on_desk = self._open_desk
@@ -92,7 +90,7 @@ class Daemon:
         self._put_off: deque[Received | Refused] = deque()
         self._desk: Desk | None = None
         self._held: deque[Entry] = deque()
-        self._adapter = AdapterChoice()
+        self._held_bytes = 0
         self._hello_codec = Codec.JSON
         self._tells_events = True
         self._services = Services(
@@ -101,7 +99,6 @@ class Daemon:
             limits=lambda: self.settings.limits,
             change_limits=self._change_limits,
             set_log_level=log.set_level,
-            set_adapter=self._set_adapter,
             set_cache=self._set_cache,
             cancel=self.inflight.cancel,
             shutdown=self._shutdown,
@@ -166,11 +163,11 @@ class Daemon:
                 self.calls.broken(item.call, item.error)
             self._send_error(item.id, item.error, item.codec)
         elif isinstance(item.message, Request):
-            self._request(item.message, item.codec)
+            self._request(item.message, item.codec, item.size)
         elif not self.calls.answered(item.message):
             self._log.debug("late_answer", call=str(item.message.call)[:100])
 
-    def _request(self, request: Request, codec: Codec) -> None:
+    def _request(self, request: Request, codec: Codec, size: int) -> None:
         quick = GREETING.get(request.command)
         if quick is not None and not self.inflight.has(request.id):
             invocation = Invocation(self._services, Scope(request.id))
@@ -188,7 +185,7 @@ class Daemon:
                 self.calls.accepted = accepts is None or "calls" in accepts
             self.outbox.send(self.session.encode_reply(request.id, result, codec))
             return
-        entry = Entry(request, codec, Scope(request.id))
+        entry = Entry(request, codec, Scope(request.id), size=size)
         try:
             self.inflight.add(entry)
         except BridgeError as error:
@@ -201,10 +198,13 @@ class Daemon:
             self._start(entry, self._desk)
 
     def _hold(self, entry: Entry) -> None:
-        if len(self._held) >= self.settings.limits.max_queued:
+        limits = self.settings.limits
+        too_large = self._held and self._held_bytes + entry.size > limits.max_queued_bytes
+        if too_large or len(self._held) >= limits.max_queued:
             self._finish(entry, Busy("the daemon is still starting; repeat later"))
         else:
             self._held.append(entry)
+            self._held_bytes += entry.size
 
     def _start(self, entry: Entry, desk: Desk) -> None:
         request = entry.request
@@ -214,12 +214,8 @@ class Daemon:
                 self.nested.pass_on(entry, call, call.asker, self.inflight.watch)
                 return
             scope = desk.scope_of(request, self._services, None if call is None else call.scope)
-            if scope.parent is None:
-                scope.adapter = self._adapter
             scope.host = self.calls.link(request.id, entry.codec)
-            scope.progress = lambda data: self._send_event(
-                "progress", request.id, data, entry.codec
-            )
+            scope.progress = partial(self._tell_progress, entry)
             self.inflight.watch(entry, scope)
             hear = None if call is None else call.hear
             result = desk.run(request, Invocation(self._services, scope, hear))
@@ -229,7 +225,7 @@ class Daemon:
                         self.nested.within(entry, call, lambda: self._work(entry, result))
                     )
                     return
-                job = self.admission.admit(scope, lambda: self._work(entry, result))
+                job = self.admission.admit(scope, lambda: self._work(entry, result), entry.size)
                 if job is not None:
                     self._jobs.append(job)
                 return
@@ -299,7 +295,16 @@ class Daemon:
         self._send_event("log", None, line, self._hello_codec)
         return True
 
+    def _tell_progress(self, entry: Entry, data: dict[str, Any], *, detached: bool = False) -> None:
+        """Tell how a request goes; a detached run has no request any more. Any thread."""
+        if detached:
+            self._send_event("progress", None, data, entry.codec)
+        elif self.inflight.holds(entry):
+            # Once answered, its id may be another request's.
+            self._send_event("progress", entry.request.id, data, entry.codec)
+
     def _refuse(self, entry: Entry, error: BridgeError) -> None:
+        self.admission.withdraw(entry.scope)
         self.ledger.answered(entry.scope.tenant, time.monotonic() - entry.arrived)
         self._send_error(entry.request.id, error, entry.codec)
 
@@ -378,12 +383,7 @@ class Daemon:
 
     def _change_limits(self, changed: Mapping[str, int]) -> None:
         self.settings = self.settings.with_limits(**changed)
-        self.admission.max_concurrent = self.settings.limits.max_concurrent
-        self.admission.max_queued = self.settings.limits.max_queued
         self._jobs += self.admission.refill()
-
-    def _set_adapter(self, name: str, extraction_lm: Any) -> None:
-        self._adapter = AdapterChoice(name, extraction_lm)
 
     def _set_cache(self, settings: Mapping[str, Any]) -> None:
         self._cache_settings = settings

@@ -64,6 +64,7 @@ def health_of(
         "in_flight": len(inflight),
         "running": admission.running,
         "queued": admission.queued,
+        "queued_bytes": admission.queued_bytes,
         "dspy_ready": loading.ready,
         "dspy_import_s": loading.seconds,
     }

@@ -35,6 +35,8 @@ class Entry:
     scope: Scope
     arrived: float = field(default_factory=time.monotonic)
     order: int = 0
+    size: int = 0
+    """Of its frame, in bytes."""
 
 
 class InFlight:

@@ -18,11 +18,10 @@ else is ``InvalidArgs`` with the column. The time is linear in the text.
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any, Final, NoReturn
 
-from bridge.specs.defaults import MAX_INTEGER, MIN_INTEGER
+from bridge.specs.literals import LiteralFaultError, read_number, unescaped
 from protocol.errors import InvalidArgs
 
 __all__ = ["MAX_TERM_LENGTH", "Atom", "parse_term"]
@@ -59,7 +58,6 @@ _ESCAPED: Final = {
     "d": "\x7f", "e": "\x1b", "f": "\f", "v": "\v",
 }  # fmt: skip
 _WORDS: Final[dict[str, Any]] = {"true": True, "false": False, "nil": None}
-_LONGEST_NUMBER: Final = 40  # digits of the largest integer taken, twice over
 
 
 def parse_term(text: str, path: str) -> Any:
@@ -210,33 +208,15 @@ class _TermReader:
         return result
 
     def number(self, text: str, start: int) -> int | float:
-        digits = text.replace("_", "")
-        if len(digits) > _LONGEST_NUMBER:
-            self.fail("a number with too many digits", start)
-        if "." in digits:
-            number = float(digits)
-            if not math.isfinite(number):
-                self.fail("a number beyond a double's range", start)
-            return number
-        based = digits.lstrip("+-")[:2] in {"0x", "0o", "0b"}
-        integer = int(digits, 0 if based else 10)
-        if not MIN_INTEGER <= integer <= MAX_INTEGER:
-            self.fail("an integer beyond 64 bits", start)
-        return integer
+        try:
+            return read_number(text)
+        except LiteralFaultError as fault:
+            self.fail(str(fault), start)
 
     def unescaped(self, body: str, start: int) -> str:
         if "#{" in body.replace("\\#", ""):
             self.fail("a string with interpolation", start)
-        if "\\" not in body:
-            return body
-
-        def character(found: re.Match[str]) -> str:
-            digits = found.group(1) or found.group(2) or found.group(3)
-            if digits is None:
-                return _ESCAPED.get(found.group(4), found.group(4))
-            code = int(digits, 16)
-            if code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
-                self.fail("an escape that is no character", start)
-            return chr(code)
-
-        return _ESCAPE.sub(character, body)
+        try:
+            return unescaped(body, _ESCAPE, _ESCAPED)
+        except LiteralFaultError as fault:
+            self.fail(str(fault), start)

@@ -13,12 +13,11 @@ The time is linear in the text; every fault is ``InvalidArgs`` with the column.
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar
 
-from bridge.specs.defaults import MAX_INTEGER, MIN_INTEGER
 from bridge.specs.enums import enum_of, language_of
+from bridge.specs.literals import LiteralFaultError, read_number, unescaped
 from bridge.specs.spellings import clipped, find_spelling, unknown_type
 from bridge.specs.type_model import (
     MAX_DEPTH,
@@ -62,7 +61,6 @@ _CONSTANTS: Final[dict[str, Any]] = {
     "True": True, "False": False, "None": None,
     "true": True, "false": False, "null": None, "nil": None,
 }  # fmt: skip
-_LONGEST_NUMBER: Final = 40
 _LISTS: Final = frozenset(
     {"list", "List", "array", "Array", "Sequence", "Iterable", "Collection", "MutableSequence"}
 )
@@ -300,31 +298,13 @@ class _AnnotationReader:
         return dict(pairs)
 
     def number(self, token: _Token) -> int | float:
-        digits = token.text.replace("_", "")
-        if len(digits) > _LONGEST_NUMBER:
-            self.fail("a number with too many digits", token)
-        if digits.lstrip("+-").isdigit():
-            integer = int(digits)
-            if not MIN_INTEGER <= integer <= MAX_INTEGER:
-                self.fail("an integer beyond 64 bits", token)
-            return integer
-        number = float(digits)
-        if not math.isfinite(number):
-            self.fail("a number beyond a double's range", token)
-        return number
+        try:
+            return read_number(token.text)
+        except LiteralFaultError as fault:
+            self.fail(str(fault), token)
 
     def string(self, token: _Token) -> str:
-        body = token.text[1:-1]
-        if "\\" not in body:
-            return body
-
-        def character(found: re.Match[str]) -> str:
-            digits = found.group(1) or found.group(2) or found.group(3)
-            if digits is None:
-                return _ESCAPED.get(found.group(4), found.group(4))
-            code = int(digits, 16)
-            if code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
-                self.fail("an escape that is no character", token)
-            return chr(code)
-
-        return _ESCAPE.sub(character, body)
+        try:
+            return unescaped(token.text[1:-1], _ESCAPE, _ESCAPED)
+        except LiteralFaultError as fault:
+            self.fail(str(fault), token)

@@ -471,10 +471,15 @@ defmodule DSPyBridge do
       def chat(messages, %{"stream" => true}, context) do
         messages
         |> MyApp.LLM.stream()
-        |> Enum.map_join(fn piece -> DSPyBridge.lm_chunk(context, piece) && piece end)
+        |> Enum.reduce_while("", fn piece, said ->
+          case DSPyBridge.lm_chunk(context, piece) do
+            :ok -> {:cont, said <> piece}
+            {:error, error} -> {:halt, {:error, error}}
+          end
+        end)
       end
 
-  Gives `:ok`, or an error when nobody wants the answer any more.
+  It waits until the daemon has the piece; an error says that nobody wants the answer any more.
   """
   @spec lm_chunk(Context.t(), String.t()) :: :ok | {:error, Error.t()}
   def lm_chunk(%Context{} = context, text) when is_binary(text) do

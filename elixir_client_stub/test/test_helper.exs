@@ -14,4 +14,11 @@ excluded =
   end
 
 # What crashes here on purpose would fill the screen; ExUnit shows it where a test fails.
-ExUnit.start(exclude: excluded, capture_log: true, timeout: 180_000, max_cases: 4)
+ExUnit.start(
+  exclude: excluded,
+  capture_log: true,
+  # Bounds, not measures: the machine may be busy.
+  timeout: 180_000,
+  assert_receive_timeout: 5_000,
+  max_cases: 4
+)

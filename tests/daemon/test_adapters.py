@@ -77,3 +77,18 @@ def test_refine_gives_its_hint_through_the_two_step_adapter(daemon, lm_server, a
     found = forward(daemon, module, {"question": "q"}, lm=lm_at(lm_server, model))
     assert found == {"answer": "no"}
     assert "say no" in str(asked(lm_server, model)[-1])
+
+
+def test_an_adapter_is_its_tenants_and_the_others_keep_theirs(daemon, lm_server):
+    module = create(daemon, "predict", "question -> answer")
+    daemon.call("configure", {"adapter": "json"}, tenant="of-json")
+
+    def prompt(tenant):
+        model = new_id("tenant")
+        args = {"module_id": module, "inputs": {"question": "why?"}}
+        daemon.call("forward", args, lm=lm_at(lm_server, model), tenant=tenant)
+        return str(asked(lm_server, model)[0])
+
+    assert "JSON" in prompt("of-json")
+    assert "JSON" not in prompt("another")
+    assert "JSON" not in prompt(None)

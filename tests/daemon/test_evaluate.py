@@ -89,21 +89,38 @@ def test_a_failing_row_has_its_error_and_the_rest_goes_on(daemon, lm_server):
     assert result["score"] == 0.5
 
 
-def test_every_row_may_fail_and_each_says_why(daemon, lm_server):
-    result = evaluate(daemon, asks(*"abcdefgh", answer="x"), lm_server, "dead+auth")
-    assert result["errors"] == 8
-    assert {row["error"]["code"] for row in result["rows"]} == {"lm_auth"}
-    assert result["score"] == 0.0
+@pytest.mark.parametrize(
+    ("model", "code"), [("dead+auth", "lm_auth"), ("odd+empty-text", "adapter_parse")]
+)
+def test_an_evaluation_in_which_every_row_fails_is_an_error_that_says_why(
+    daemon, lm_server, model, code
+):
+    with pytest.raises(RequestFailed) as caught:
+        evaluate(daemon, asks(*"abcdefgh", answer="x"), lm_server, model)
+    assert caught.value.code == code
+    details = caught.value.error["details"]
+    assert (details["index"], details["failed"]) == (0, 8)
+    assert [(row["index"], row["code"]) for row in details["errors"]] == [
+        (index, code) for index in range(8)
+    ]
+
+
+def test_rows_that_fail_beside_others_are_told_in_a_warning(daemon, lm_server):
+    model = "fails-once+fail-500-1-then-ok"
+    result = evaluate(daemon, asks(*"abcd", answer="x"), lm_server, model, max_concurrency=1)
+    assert result["status"] == "completed"
+    [warning] = result["warnings"]
+    assert warning.startswith("1 of 4 examples failed")
 
 
 def test_no_more_rows_are_begun_once_too_many_have_failed(daemon, lm_server):
-    model = "hopeless+auth"
+    model = "hopeless+fail-500-3-then-ok"
     given = asks(*"abcdefgh", answer="x")
-    result = evaluate(daemon, given, lm_server, model, max_concurrency=1, max_errors=2)
-    codes = [row["error"]["code"] for row in result["rows"]]
-    assert codes == ["lm_auth"] * 3 + ["cancelled"] * 5
+    with pytest.raises(RequestFailed) as caught:
+        evaluate(daemon, given, lm_server, model, max_concurrency=1, max_errors=2)
+    assert caught.value.code == "lm_transport"
+    assert caught.value.error["details"]["failed"] == 3
     assert sum(r.model == model for r in lm_server.requests) == 3
-    assert (result["status"], result["ended_by"]) == ("stopped", "max_errors")
 
 
 def test_a_score_is_a_number_even_where_the_metric_says_yes_or_no(daemon):
@@ -137,6 +154,8 @@ def test_progress_comes_as_events(daemon):
     assert events
     assert [event["phase"] for event in events][-1] == "done"
     assert {event["phase"] for event in events} == {"scoring", "done"}
+    assert (events[-1]["status"], events[-1]["score"]) == ("completed", result["score"])
+    assert "usage" not in events[-1]
 
 
 def test_the_last_event_counts_every_call(daemon):
@@ -212,11 +231,56 @@ def test_a_cancelled_evaluation_stops_asking(daemon, lm_server):
     assert sum(r.model == model for r in lm_server.requests) <= 8
 
 
-def test_a_deadline_ends_it(daemon, lm_server):
-    rows = asks(*map(str, range(100)), answer="x")
+@pytest.mark.parametrize(
+    ("envelope", "ended_by"),
+    [({"deadline_ms": 2_000}, "deadline"), ({"budget": {"seconds": 2}}, "budget")],
+)
+def test_time_that_is_up_ends_it_with_the_rows_that_it_has(daemon, lm_server, envelope, ended_by):
+    rows = asks(*map(str, range(200)), answer="x")
+    model = f"late-{ended_by}+slow-50"
+    result = evaluate(daemon, rows, lm_server, model, max_concurrency=1, **envelope)
+    assert (result["status"], result["ended_by"]) == ("stopped", ended_by)
+    codes = [row["error"] and row["error"]["code"] for row in result["rows"]]
+    assert 1 <= codes.count(None) < 100
+    code = {"deadline": "deadline_exceeded", "budget": "budget_exceeded"}[ended_by]
+    assert codes.count(code) == 200 - codes.count(None)
+    lm_server.wait_for(lambda: lm_server.in_flight(model) == 0, PATIENCE)
+
+
+def test_time_that_is_up_before_any_row_has_a_score_is_an_error(daemon, lm_server):
     with pytest.raises(RequestFailed) as caught:
-        evaluate(daemon, rows, lm_server, "late+slow-200", max_concurrency=2, deadline_ms=500)
+        evaluate(daemon, asks(*"ab", answer="x"), lm_server, "never+slow-60000", deadline_ms=300)
     assert caught.value.code == "deadline_exceeded"
+
+
+def test_run_stop_ends_it_with_the_rows_that_it_has(daemon, lm_server):
+    model = "stopped-rows+slow-50"
+    args = {"module_id": "qa", "devset": asks(*map(str, range(400)), answer="x")}
+    args |= {"metric": "exact_match", "max_concurrency": 2, "run_id": "rows"}
+    future = daemon.send("evaluate", args, lm=local(lm_server, model))
+    lm_server.wait_for(lambda: sum(r.model == model for r in lm_server.requests) >= 6, PATIENCE)
+    assert daemon.call("run_stop", {"run_id": "rows"})["status"] == "stopping"
+    result = future.result(PATIENCE)
+    assert (result["run_id"], result["status"], result["ended_by"]) == (
+        "rows",
+        "stopped",
+        "run_stop",
+    )
+    assert 4 <= sum(row["error"] is None for row in result["rows"]) < 400
+    assert refused(daemon, "run_stop", {"run_id": "rows"})["code"] == "not_found"
+
+
+def test_two_evaluations_of_one_id_are_refused_but_tenants_have_their_own(daemon, lm_server):
+    args = {"module_id": "qa", "devset": asks(*"ab", answer="x"), "metric": "exact_match"}
+    args["run_id"] = "twice"
+    lm = local(lm_server, "twice+slow-60000")
+    futures = [daemon.send("evaluate", args, lm=lm, tenant=tenant) for tenant in ("a", "b")]
+    lm_server.wait_for(lambda: lm_server.in_flight("twice+slow-60000") == 4, PATIENCE)
+    assert "run_id" in faults(daemon, "evaluate", args, tenant="a")
+    assert daemon.call("run_stop", {"run_id": "twice"}, tenant="b")["status"] == "stopping"
+    assert futures[1].exception(PATIENCE).code == "cancelled"
+    assert not futures[0].done()
+    daemon.call("cancel", {"request": futures[0].request_id})
 
 
 def test_other_calls_are_answered_meanwhile(daemon, lm_server):

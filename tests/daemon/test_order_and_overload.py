@@ -210,6 +210,20 @@ def test_a_cancelled_request_frees_its_place_in_the_queue(narrow: Port) -> None:
     assert fields(running.result(PATIENCE)) == {"answer": "why"}
 
 
+def test_a_cancelled_request_leaves_the_queue_with_all_that_it_came_with(narrow: Port) -> None:
+    narrow.call("configure", {"lm": slow(1_000)})
+    running = narrow.send("forward", call_of("m"))
+    long = {"module_id": "m", "inputs": {"question": "why " * 100_000}}
+    queued = [narrow.send("forward", long) for _ in range(3)]
+    full = narrow.call("stats")
+    assert (full["queued"], full["queued_bytes"] > 3 * 400_000) == (3, True)
+    for future in queued:
+        narrow.call("cancel", {"request": future.request_id})
+    left = narrow.call("stats")
+    assert (left["queued"], left["queued_bytes"]) == (0, 0)
+    assert fields(running.result(PATIENCE)) == {"answer": "why"}
+
+
 def test_ping_is_answered_while_a_hundred_calls_run(daemon: Port) -> None:
     daemon.call("create_module", module("crowd"))
     calls = [daemon.send("forward", call_of("crowd"), lm=slow(2_000)) for _ in range(100)]

@@ -129,7 +129,7 @@ def test_an_import_puts_programs_and_custom_modules_in_whatever_their_order(spaw
             {"id": "p1", "modules": [{"id": "leaf", "name": "m"}]},
         ],
     }
-    assert port.call("import", data) == {"modules": 3, "programs": 3}
+    assert port.call("import", data) == {"modules": 3, "programs": 3, "missing": []}
     lm = {"provider": "embedded", "model": "echo"}
     assert set(execute(port, "p3", {"question": "q"}, lm=lm)) == {"answer"}
     exported = port.call("export", {"programs": ["p3"]})
@@ -153,7 +153,7 @@ def test_an_import_is_checked_by_what_it_brings_not_by_what_it_replaces(spawn):
             {"id": "outer", "modules": [{"id": "c", "name": "m"}]},
         ],
     }
-    assert port.call("import", data) == {"modules": 1, "programs": 2}
+    assert port.call("import", data) == {"modules": 1, "programs": 2, "missing": []}
     assert [spec["id"] for spec in port.call("list")["programs"]] == ["outer", "inner"]
 
 
@@ -178,17 +178,37 @@ def test_an_import_is_checked_by_what_it_brings_not_by_what_it_replaces(spawn):
             [{"id": "p", "modules": [{"id": "c"}]}],
             "programs[0].modules[0]",
         ),
-        ([], [{"id": "p", "modules": [{"id": "nowhere"}]}], None),
     ],
 )
 def test_an_import_with_one_fault_puts_nothing(daemon, modules, programs, path):
     data = {"modules": [{"id": "n1", **GOOD}, *modules], "programs": programs}
-    if path is None:
-        assert refused(daemon, "import", data)["code"] == "not_found"
-    else:
-        assert path in faults(daemon, "import", data)
+    assert path in faults(daemon, "import", data)
     assert refused(daemon, "get", {"kind": "module", "id": "n1"})["code"] == "not_found"
     daemon.call("ping")
+
+
+def test_a_registry_without_a_module_that_is_named_can_be_exported_and_imported(spawn):
+    port, other = spawn(), spawn()
+    port.hello()
+    leaf, kept = create(port, "predict", QA), create(port, "predict", QA)
+    broken, whole = program(port, {"m": leaf, "k": kept}), program(port, {"m": kept})
+    port.call("create_module", {"id": "c", "type": "custom", "config": {"program": whole}})
+    port.call("delete", {"kind": "module", "id": leaf})
+    data = port.call("export")
+    other.hello()
+    assert other.call("import", data) == {
+        "modules": 2,
+        "programs": 2,
+        "missing": [{"kind": "module", "id": leaf}],
+    }
+    assert other.call("export") == data
+    args = {"program_id": broken, "inputs": {"question": "q"}}
+    lm = {"provider": "embedded", "model": "echo"}
+    error = refused(other, "execute", args, lm=lm)
+    assert (error["code"], error["details"]["need"]) == ("not_found", "spec")
+    assert error["details"]["id"] == leaf
+    other.call("create_module", {"id": leaf, **GOOD})
+    assert other.call("execute", args, lm=lm)["answer"]
 
 
 def test_an_imported_key_is_masked_like_any_other(daemon, lm_server):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 import time
 
 import pytest
@@ -13,6 +15,7 @@ from tests.daemon.optimizing import (
     asked,
     begun,
     local,
+    not_optimized,
     open_daemon,
     optimize_faults,
     progress,
@@ -52,7 +55,12 @@ def test_a_run_is_listed_and_shown_while_it_runs_and_after(daemon, lm_server, mo
     assert row["ended_at"] is None
     assert row["result"] is None
     result = future.result(PATIENCE)
-    events = [event for event in progress(daemon, run_id) if event["score"] is not None]
+    events = progress(daemon, run_id)
+    last = events.pop()
+    assert (last["phase"], last["status"], last["error"]) == ("done", "completed", None)
+    assert (last["score"], last["lm_calls"]) == (result["score"], result["stats"]["lm_calls"])
+    assert "done" not in {event["phase"] for event in events}
+    events = [event for event in events if event["score"] is not None]
     assert [event["trial"] for event in events] == list(range(1, 8))
     assert {event["trials"] for event in events} == {7}
     best = [event["best_score"] for event in events]
@@ -104,20 +112,90 @@ def test_a_detached_run_is_answered_at_once_and_goes_on(daemon, lm_server, model
     answer = future.result(PATIENCE)
     assert (answer["run_id"], answer["status"]) == (run_id, "running")
     assert asked(lm_server, model) == 0
-    row = wait_for_row(daemon, run_id, lambda row: row["status"] != "running")
-    assert row["status"] == "completed"
-    assert progress(daemon, run_id)[-1]["phase"] == "done"
-    version = row["result"]["optimized_program"]["version"]
-    held = wait_for_version(daemon, "detached:two_hop", version)
-    assert held["version"] == version
+    events = events_until_done(daemon, run_id)
+    assert {event.id for event in events} == {None}
+    assert {event.data["phase"] for event in events} == {
+        *("baseline", "optimizing", "scoring", "done")
+    }
+    last = events[-1].data
+    # Whoever is told that it is done finds everything done.
+    row = row_of(daemon, run_id)
+    assert row["status"] == last["status"] == "completed"
+    assert row["result"]["score"] == last["score"]
+    assert last["lm_calls"] == row["result"]["stats"]["lm_calls"]
+    held = daemon.call("get", {"kind": "program", "id": "detached:two_hop"})
+    assert held["version"] == row["result"]["optimized_program"]["version"]
 
 
-def wait_for_version(port, program_id, version):
-    ends = time.monotonic() + PATIENCE
-    while True:
-        held = port.call("get", {"kind": "program", "id": program_id})
-        if held["version"] == version or time.monotonic() > ends:
-            return held
+def events_until_done(port, run_id):
+    """The progress events of a run up to the one that says it has ended."""
+    found = []
+    while not found or found[-1].data["phase"] != "done":
+        event = port.events.get(timeout=PATIENCE)
+        if event.event == "progress" and event.data["run_id"] == run_id:
+            found.append(event)
+    return found
+
+
+def test_a_detached_run_that_fails_says_so_in_its_last_event(daemon, lm_server):
+    daemon.call("optimize", request(run_id="lost", detach=True), lm=local(lm_server, "x+auth"))
+    last = events_until_done(daemon, "lost")[-1].data
+    assert (last["status"], last["error"]["code"]) == ("failed", "lm_auth")
+    row = row_of(daemon, "lost")
+    assert row["error"] == last["error"]
+    assert row["error"]["details"]["run_id"] == "lost"
+
+
+# What it cost
+
+
+def usage_of(port, tenant):
+    return port.call("usage", tenant=tenant)["total"]["calls"]
+
+
+def test_usage_counts_while_a_run_runs_and_each_call_once(daemon, lm_server, model):
+    future, run_id = send_search(daemon, lm_server, model, tenant="counted")
+    row = wait_for_row(daemon, run_id, lambda row: row["usage"], tenant="counted")
+    assert 0 < row["usage"][f"local/{model}"]["calls"] <= usage_of(daemon, "counted")
+    result = future.result(PATIENCE)
+    calls = result["stats"]["lm_calls"]
+    assert calls == usage_of(daemon, "counted") == asked(lm_server, model)
+    row = row_of(daemon, run_id, tenant="counted")
+    assert row["usage"] == result["stats"]["usage"] == result["_meta"]["usage"]
+    programs = daemon.call("usage", tenant="counted")["programs"]
+    assert programs["two_hop"]["calls"] == calls
+
+
+def test_usage_of_a_run_that_failed_counts(daemon, lm_server):
+    model = "broke+fail-500-1000-then-ok"
+    given = request(run_id="broke", max_concurrency=1)
+    error = not_optimized(daemon, given, lm=local(lm_server, model), tenant="broke")
+    assert error["details"]["run_id"] == "broke"
+    assert usage_of(daemon, "broke") == asked(lm_server, model) > 0
+    row = row_of(daemon, "broke", tenant="broke")
+    assert row["usage"][f"local/{model}"]["calls"] == asked(lm_server, model)
+
+
+def test_usage_of_a_killed_or_cancelled_run_counts_up_to_its_last_report(daemon, lm_server):
+    """What it reports is old by a quarter of a second at the most."""
+    for end in ("kill", "cancel"):
+        model = f"{end}ed-counted+slow-300"
+        future, run_id = send_search(daemon, lm_server, model, tenant=end)
+        lm_server.wait_for(lambda model=model: asked(lm_server, model) >= 7, PATIENCE)
+        # Two calls are in flight at once; those before them have ended a whole call ago.
+        wait_for_row(daemon, run_id, lambda row: calls_in(row) >= 4, tenant=end)
+        if end == "kill":
+            os.kill(row_of(daemon, run_id, tenant=end)["pid"], signal.SIGKILL)
+        else:
+            daemon.call("cancel", {"request": future.request_id})
+        assert future.exception(PATIENCE).code in ("worker_died", "cancelled")
+        row = wait_for_row(daemon, run_id, lambda row: row["status"] != "running", tenant=end)
+        assert calls_in(row) >= 4
+        assert usage_of(daemon, end) == calls_in(row)
+
+
+def calls_in(row):
+    return sum(used["calls"] for used in row["usage"].values())
 
 
 def test_a_run_that_nobody_knows_is_not_found(daemon):

@@ -161,7 +161,7 @@ def test_an_export_in_a_fresh_process_gives_prompts_equal_to_the_byte(daemon, fr
         ): None,
     }
     data = daemon.call("export", {"modules": list(modules)})
-    assert fresh.call("import", data) == {"modules": len(modules), "programs": 0}
+    assert fresh.call("import", data) == {"modules": len(modules), "programs": 0, "missing": []}
     for module, inputs in modules.items():
         args = {"module_id": module, "inputs": inputs or {"question": "Why?"}}
         ours, theirs = prompts(daemon, "forward", args), prompts(fresh, "forward", args)

@@ -7,7 +7,7 @@ from importlib import resources
 
 import pytest
 
-from bridge.engine.embedded_text import names
+from bridge.embedded.text import names
 
 SEED_PASSAGES = [
     "The Eiffel Tower is located in Paris, France.",

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from bridge.engine.evaluation import read_examples
+from bridge.engine.evaluation import MOST_FAULTS, read_examples
 from bridge.engine.programs import build
 from bridge.scope import Budget, Scope, Stopped
-from protocol.errors import Cancelled, InvalidArgs, MetricError
+from protocol.errors import BudgetExceeded, Cancelled, InvalidArgs, LMTransport, MetricError
 from tests.engine.workshop import HELDOUT, Scorer, Watched, Workshop
 
 QA = {"id": "qa", "type": "predict", "signature": "question -> answer"}
@@ -81,12 +81,32 @@ def test_a_failing_row_is_a_row_with_an_error_and_the_rest_goes_on() -> None:
     assert (result["score"], result["correct"], result["errors"]) == (0.75, 3, 1)
 
 
-def test_an_lm_that_is_out_fails_every_row_and_no_row_is_left_out() -> None:
+def test_an_lm_that_is_out_on_every_row_is_an_error_and_no_score() -> None:
     shop = Workshop()
-    shop.behind(lambda engine: Watched(engine, fails_after=0))
-    result = shop.evaluate(rows(12), runnable=shop.module(QA), metric=Scorer())
-    assert {row["error"]["code"] for row in result["rows"]} == {"lm_transport"}
-    assert (result["score"], result["errors"]) == (0.0, 12)
+    lm = shop.behind(lambda engine: Watched(engine, fails_after=0))
+    with pytest.raises(LMTransport) as caught:
+        shop.evaluate(rows(30), runnable=shop.module(QA), metric=Scorer())
+    assert lm.calls == 30
+    details = caught.value.details
+    assert (details["index"], details["failed"]) == (0, 30)
+    assert [failed["index"] for failed in details["errors"]] == list(range(MOST_FAULTS))
+    assert {failed["code"] for failed in details["errors"]} == {"lm_transport"}
+
+
+def test_some_rows_that_fail_are_told_in_a_warning() -> None:
+    shop = Workshop()
+    shop.behind(lambda engine: Watched(engine, fails_after=3))
+    result = shop.evaluate(rows(4), runnable=shop.module(QA), metric=Scorer(), max_concurrency=1)
+    [warning] = result["warnings"]
+    assert "1 of 4" in warning
+    assert "index 3" in warning
+    assert "lm_transport" in warning
+
+
+def test_an_end_before_any_row_has_a_score_is_an_error() -> None:
+    shop = Workshop()
+    with pytest.raises(BudgetExceeded):
+        shop.evaluate(rows(3), runnable=shop.module(QA), budget=Budget(lm_calls=0))
 
 
 def test_after_too_many_failures_the_rest_is_not_begun() -> None:
@@ -137,10 +157,10 @@ def test_a_budget_ends_it_with_the_rows_that_were_done(shop: Workshop) -> None:
 def test_time_that_is_up_ends_it_with_the_rows_that_were_done() -> None:
     shop = Workshop({"model": "embedded/echo", "config": {"latency_ms": 60}})
     result = shop.evaluate(
-        rows(50), runnable=shop.module(QA), metric=Scorer(), max_concurrency=1, seconds=0.3
+        rows(200), runnable=shop.module(QA), metric=Scorer(), max_concurrency=1, seconds=3
     )
     assert (result["status"], result["ended_by"]) == ("stopped", "deadline")
-    assert 1 <= result["correct"] < 50
+    assert 1 <= result["correct"] < 200
 
 
 def test_it_can_be_stopped_by_its_id() -> None:

@@ -240,6 +240,14 @@ def test_the_hosts_own_program_stays_as_it_is() -> None:
     assert lm.prompts[-3:] == prompts
 
 
+def test_copro_may_go_as_deep_as_the_host_asks() -> None:
+    shop = Workshop()
+    result = shop.optimize(
+        "COPRO", {"breadth": 2, "depth": 40}, trainset=TRAIN[:1], runnable=shop.module(QA)
+    )
+    assert (result["status"], result["stats"]["trials"]) == ("completed", 80)
+
+
 def test_the_best_of_several_rules_is_the_one_that_is_given() -> None:
     shop = Workshop()
     lm = shop.behind(Watched)
@@ -364,13 +372,6 @@ def test_a_missing_package_is_told_before_anything_is_spent(name: str) -> None:
 @pytest.mark.parametrize("name", ["BootstrapFinetune", "GRPO"])
 def test_what_cannot_run_here_says_so(name: str) -> None:
     refused(Unsupported, name)
-
-
-def test_a_metric_of_a_field_that_the_program_has_not_is_refused() -> None:
-    error = refused(
-        InvalidArgs, "BootstrapFewShot", metric={"name": "exact_match", "field": "anser"}
-    )
-    assert error.details["faults"][0]["nearest"] == "answer"
 
 
 def test_examples_without_the_programs_inputs_are_refused_with_their_places() -> None:

@@ -152,6 +152,19 @@ def test_demonstrations_are_cards_without_dspys_own_keys(sample: Element) -> Non
     assert "augmented" not in section(sample, "modules").text
 
 
+def test_many_demonstrations_fold_out_and_count_on() -> None:
+    run = two_hop_run()
+    demos = [{"question": f"question {number}", "answer": "yes"} for number in range(20)]
+    run["result"]["module_demos"]["generate_answer"] = demos
+    modules = run["result"]["optimized_program"]["modules"]
+    modules["generate_answer"] = {**modules["generate_answer"], "demos": demos}
+    found = section(assert_inert(page(run)), "modules")
+    open_, folded = found.all("ol", "demos")[-2:]
+    assert (len(open_.all("li")), len(folded.all("li"))) == (6, 14)
+    assert folded.attributes["start"] == "7"
+    assert "14 more demonstrations" in found.text
+
+
 def test_inner_predictors_are_shown_by_themselves() -> None:
     run = two_hop_run()
     run["result"]["module_instructions"] = run["result"]["module_demos"] = run["result"]["original"]
@@ -285,6 +298,14 @@ def test_a_failed_run_tells_its_error_and_no_score_after() -> None:
     assert pairs(root.one("section", "bad")) == {"index": "4"}
     assert section(root, "result").one("span", "label").text == "Best so far"
     assert anchors(root) == ["trials", "cost", "run"]
+
+
+def test_a_failed_run_tells_what_it_has_spent() -> None:
+    used = {"calls": 7, "input_tokens": 700, "output_tokens": 70, "cost": None}
+    run = {"run_id": "r", "status": "failed", "usage": {"openai/gpt": used}}
+    table = section(assert_inert(page(run)), "cost").one("table")
+    assert "openai/gpt" in table.text
+    assert "700" in table.text
 
 
 @pytest.mark.parametrize(

@@ -33,10 +33,10 @@ def end(runs, run, result=None):
     def in_child(*_):
         if isinstance(result, BaseException):
             raise result
-        return result or {"status": "completed", "score": 1.0}
+        return {"stats": {"usage": {}}, **(result or {"status": "completed", "score": 1.0})}
 
     runs._in_child = in_child
-    return runs.carry_out(run, None, Scope(), lambda _: None)
+    return runs.carry_out(run, None, Scope(), lambda _: None, lambda found: found)
 
 
 def test_no_more_than_so_many_run_at_once(runs):
@@ -181,6 +181,51 @@ def test_a_damaged_file_is_no_run(runs, tmp_path):
     assert fresh.list(None) == []
     with pytest.raises(NotFound):
         fresh.get(None, "r")
+
+
+def test_a_run_that_failed_keeps_what_it_had_spent_by_its_last_report(runs):
+    run = a_run("r")
+    runs.begin(run, fresh=True)
+    heard = []
+    used = {"openai/gpt": {"calls": 3, "input_tokens": 30, "output_tokens": 9, "cost": None}}
+    runs._progress(run, {"run_id": "r", "lm_calls": 3, "usage": used}, heard.append)
+    assert heard == [{"run_id": "r", "lm_calls": 3}]
+    with pytest.raises(WorkerDied):
+        end(runs, run, WorkerDied("gone", status=-9))
+    assert runs.get(None, "r")["usage"] == used
+    word = run.last_word()
+    assert (word["phase"], word["status"], word["lm_calls"]) == ("done", "failed", 3)
+    assert word["error"]["code"] == "worker_died"
+
+
+def test_a_result_replaces_what_was_reported(runs):
+    run = a_run("r")
+    runs.begin(run, fresh=True)
+    runs._progress(run, {"usage": {"a/b": {"calls": 3}}}, lambda _: None)
+    stats = {"usage": {"a/b": {"calls": 5}}}
+    end(runs, run, {"status": "completed", "score": 1.0, "stats": stats})
+    assert runs.get(None, "r")["usage"] == {"a/b": {"calls": 5}}
+
+
+def test_an_evaluation_is_stopped_under_its_id_which_is_its_own(runs):
+    stopped = []
+
+    def stop():
+        stopped.append("evaluation")
+        return True
+
+    with runs.evaluation("a", "e", stop):
+        runs.stop("a", "e")
+        assert stopped == ["evaluation"]
+        for tenant in (None, "b"):
+            with pytest.raises(NotFound):
+                runs.stop(tenant, "e")
+        with pytest.raises(InvalidArgs):
+            runs.begin(a_run("e", "a"), fresh=True)
+        with pytest.raises(InvalidArgs), runs.evaluation("a", "e", stop):
+            pass
+    with pytest.raises(NotFound):
+        runs.stop("a", "e")
 
 
 def test_a_dead_child_is_named_in_its_runs_error(runs):

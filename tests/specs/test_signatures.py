@@ -368,10 +368,10 @@ def test_every_name_that_a_module_reserves_is_listed():
 def test_reading_time_grows_no_faster_than_the_text(piece):
     def seconds(length):
         text = (piece * length)[:length]
-        start = time.perf_counter()
+        start = time.thread_time()
         with pytest.raises(InvalidArgs):
             parse_signature(text)
-        return time.perf_counter() - start
+        return time.thread_time() - start
 
     small = min(seconds(10_000) for _ in range(3))
     large = min(seconds(90_000) for _ in range(3))

@@ -22,7 +22,7 @@ from dspy.lm15 import (
 )
 from dspy.lm15 import Usage as TokenUsage
 
-from bridge.engine.embedded import MODELS, answer
+from bridge.embedded.answering import MODELS, answer
 from bridge.engine.lms.host_engine import HostEngine
 from bridge.engine.lms.litellm_engine import LiteLLMEngine
 from bridge.engine.lms.native_engine import NativeEngine, with_cohere_errors

@@ -17,7 +17,6 @@ defmodule DSPyBridge.Owner do
     Codec,
     Daemon,
     Error,
-    Exchange,
     HostCalls,
     Link,
     Restarts,
@@ -120,15 +119,11 @@ defmodule DSPyBridge.Owner do
     settle(%{state | status: :restoring, restoring: restore(state)})
   end
 
-  defp greeted(state, answer) do
-    text =
-      case answer do
-        {:ok, {:error, _id, error}} -> Exception.message(error)
-        {:error, error} -> Exception.message(error)
-        _ -> "no answer to hello"
-      end
+  defp greeted(state, refused) do
+    error =
+      with {:ok, {:error, _id, error}} <- refused, do: error, else: ({:error, error} -> error)
 
-    log(state, "the daemon refused hello: #{text}")
+    log(state, "the daemon refused hello: #{Exception.message(error)}")
     Daemon.kill(state.os_pid)
     state
   end
@@ -216,15 +211,15 @@ defmodule DSPyBridge.Owner do
   ## What callers tell
 
   def handle_info({:watch, id, caller}, state) do
-    # Most are answered by now.
-    waits? = :ets.member(state.bridge.calls, id)
-    callers = if waits?, do: Callers.watch(state.callers, id, caller), else: state.callers
+    callers = Callers.watch(state.callers, state.bridge, id, caller)
     {:noreply, %{state | callers: callers}}
   end
 
-  def handle_info({:abandon, epoch, id}, state) do
-    state = if epoch == state.epoch, do: abandon(state, id), else: state
-    {:noreply, state}
+  def handle_info({:abandon, epoch, id}, %{epoch: epoch} = state) do
+    case Callers.abandon(state.callers, state.bridge, id) do
+      {:cancel, callers} -> {:noreply, cancel(%{state | callers: callers}, id)}
+      {:ok, callers} -> {:noreply, %{state | callers: callers}}
+    end
   end
 
   ## What ends
@@ -244,7 +239,7 @@ defmodule DSPyBridge.Owner do
     case HostCalls.ended(state.host_calls, ref, reason) do
       {:answered, _call, open} -> {:noreply, %{state | host_calls: open}}
       {_killed, call, open} -> {:noreply, answer_for(%{state | host_calls: open}, call, reason)}
-      :none -> {:noreply, caller_died(state, Callers.id_of(state.callers, ref))}
+      :none -> {:noreply, caller_died(state, ref)}
     end
   end
 
@@ -299,17 +294,17 @@ defmodule DSPyBridge.Owner do
 
   defp route({:reply, @own_id, _outcome}, _frame, state), do: %{state | asked: nil}
 
-  defp route({:reply, id, outcome}, frame, state) do
-    case :ets.take(state.bridge.calls, id) do
-      [{_id, _caller, alias, _events?, change}] ->
-        if outcome == :result, do: Specs.commit(state.bridge, change)
-        send(alias, {alias, :reply, frame})
-        unwatch(state, id)
+  defp route({:reply, nil, _outcome}, frame, state) do
+    with {:ok, {:error, nil, error}} <- Wire.decode(state.codec, frame),
+         do: log(state, "the daemon could not read a frame: #{Exception.message(error)}")
 
-      # Late, or an answer to a frame that the daemon could not read.
-      [] ->
-        if id == nil, do: unreadable(state, frame)
-        state
+    state
+  end
+
+  defp route({:reply, id, outcome}, frame, state) do
+    case Callers.reply(state.callers, state.bridge, id, outcome, frame) do
+      :none -> state
+      callers -> %{state | callers: callers}
     end
   end
 
@@ -323,11 +318,7 @@ defmodule DSPyBridge.Owner do
   defp route({:event, "ready", nil}, _frame, state), do: settle(%{state | ready?: true})
 
   defp route({:event, _name, id}, frame, state) do
-    case :ets.lookup(state.bridge.calls, id) do
-      [{_id, _caller, alias, true, _change}] -> send(alias, {alias, :event, frame})
-      _ -> :ok
-    end
-
+    Callers.event(state.bridge, id, frame)
     state
   end
 
@@ -339,12 +330,6 @@ defmodule DSPyBridge.Owner do
   defp route({:cancel_call, call}, _frame, state),
     do: %{state | host_calls: HostCalls.cancel(state.host_calls, call)}
 
-  defp unreadable(state, frame) do
-    with {:ok, {:error, nil, error}} <- Wire.decode(state.codec, frame) do
-      log(state, "the daemon could not read a frame: #{Exception.message(error)}")
-    end
-  end
-
   defp answer_for(state, call, reason) do
     if reason != :noproc,
       do: log(state, "a callback was killed: #{Exception.format_exit(reason)}")
@@ -352,30 +337,15 @@ defmodule DSPyBridge.Owner do
     say(state, Wire.answer(call, {:error, "the callback was killed"}))
   end
 
-  ## Callers who are gone
-
-  defp unwatch(state, id), do: %{state | callers: Callers.unwatch(state.callers, id)}
-
-  # A change of the registry is not taken back: it is done soon, and the specs here have to agree.
-  defp caller_died(state, nil), do: state
-
-  defp caller_died(state, id) do
-    case :ets.lookup(state.bridge.calls, id) do
-      [{_id, _caller, _alias, _events?, nil}] -> abandon(state, id)
-      _ -> unwatch(state, id)
+  defp caller_died(state, monitor) do
+    case Callers.died(state.callers, state.bridge, monitor) do
+      {:cancel, id, callers} -> cancel(%{state | callers: callers}, id)
+      {:ok, callers} -> %{state | callers: callers}
     end
   end
 
-  defp abandon(state, id) do
-    case :ets.take(state.bridge.calls, id) do
-      [_row] ->
-        cancel = Wire.request(Bridge.next_id(state.bridge), "cancel", %{request: id})
-        state |> unwatch(id) |> say(cancel)
-
-      [] ->
-        unwatch(state, id)
-    end
-  end
+  defp cancel(state, id),
+    do: say(state, Wire.request(Bridge.next_id(state.bridge), "cancel", %{request: id}))
 
   ## Writing what is the owner's own
 
@@ -414,15 +384,7 @@ defmodule DSPyBridge.Owner do
 
   defp fail_calls(state, reason) do
     :ets.delete(state.bridge.link, :link)
-    details = Exchange.daemon(%{"reason" => reason})
-    error = Error.new(:worker_died, "the daemon ended: #{reason}", details: details)
-
-    for {id, _caller, alias, _events?, _change} <- :ets.tab2list(state.bridge.calls) do
-      :ets.delete(state.bridge.calls, id)
-      send(alias, {alias, :failed, error})
-    end
-
-    state
+    %{state | callers: Callers.fail_all(state.callers, state.bridge, reason)}
   end
 
   defp forget_daemon(state) do
@@ -437,7 +399,6 @@ defmodule DSPyBridge.Owner do
         asked: nil,
         restoring: nil,
         ready?: false,
-        callers: Callers.unwatch_all(state.callers),
         host_calls: HostCalls.cancel_all(state.host_calls)
     }
   end

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.engine.embedded import MODELS, answer
-from tests.engine.embedded_engine import ADAPTERS, BEGUN, CAPITAL, DESIGNER, TOWER, Embedded, run
+from bridge.embedded.answering import MODELS, answer
+from tests.embedded.embedded_engine import ADAPTERS, BEGUN, CAPITAL, DESIGNER, TOWER, Embedded, run
 
 
 @pytest.fixture(params=ADAPTERS, ids=lambda a: type(a).__name__)

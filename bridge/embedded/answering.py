@@ -16,10 +16,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from bridge.engine.embedded_prompt import Prompt, PromptField, read_prompt
-from bridge.engine.embedded_reading import Reading
-from bridge.engine.embedded_text import sentences, stems
-from bridge.engine.embedded_values import simplest_value, typed_value
+from bridge.embedded.prompt import Prompt, PromptField, read_prompt
+from bridge.embedded.reading import Reading
+from bridge.embedded.text import sentences, stems
+from bridge.embedded.values import simplest_value, typed_value
 
 __all__ = ["MODELS", "answer"]
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge.engine.embedded_text import NUMBER, stems
+from bridge.embedded.text import NUMBER, stems
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bridge.engine.embedded_prompt import Prompt, PromptField
+    from bridge.embedded.prompt import Prompt, PromptField
 
 __all__ = ["tool_step"]
 

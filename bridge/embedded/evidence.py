@@ -13,7 +13,7 @@ from bisect import bisect
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from bridge.engine.embedded_text import (
+from bridge.embedded.text import (
     DATE,
     NUMBER,
     WORD,

@@ -10,11 +10,11 @@ import json
 import re
 from typing import TYPE_CHECKING, Final
 
-from bridge.engine.embedded_evidence import Evidence, gather
-from bridge.engine.embedded_text import DATE, NUMBER, YEAR, Ask, read_question, stems
+from bridge.embedded.evidence import Evidence, gather
+from bridge.embedded.text import DATE, NUMBER, YEAR, Ask, read_question, stems
 
 if TYPE_CHECKING:
-    from bridge.engine.embedded_prompt import Demo, Prompt
+    from bridge.embedded.prompt import Demo, Prompt
 
 __all__ = ["REASON_NAME", "Reading"]
 

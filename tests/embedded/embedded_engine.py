@@ -7,7 +7,7 @@ from typing import Any
 import dspy
 from dspy.lm15 import Message, Response, TextPart, Usage
 
-from bridge.engine.embedded import answer
+from bridge.embedded.answering import answer
 
 TOWER = "The Eiffel Tower is located in Paris, France."
 CAPITAL = "Paris is the capital of France."

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.engine.embedded import MODELS, answer
-from bridge.engine.embedded_prompt import read_prompt, schema_of_type
-from bridge.engine.embedded_text import names, read_question, sentences, stem
-from tests.engine.embedded_engine import ADAPTERS, TOWER, run
+from bridge.embedded.answering import MODELS, answer
+from bridge.embedded.prompt import read_prompt, schema_of_type
+from bridge.embedded.text import names, read_question, sentences, stem
+from tests.embedded.embedded_engine import ADAPTERS, TOWER, run
 
 
 @pytest.fixture(params=ADAPTERS, ids=lambda a: type(a).__name__)

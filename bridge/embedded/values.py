@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from bridge.engine.embedded_evidence import gather, spans_of
-from bridge.engine.embedded_reading import REASON_NAME, Reading
-from bridge.engine.embedded_text import DATE, NUMBER, YEAR, amount, content_words, stems
-from bridge.engine.embedded_tools import tool_step
+from bridge.embedded.evidence import gather, spans_of
+from bridge.embedded.reading import REASON_NAME, Reading
+from bridge.embedded.text import DATE, NUMBER, YEAR, amount, content_words, stems
+from bridge.embedded.tools import tool_step
 
 if TYPE_CHECKING:
-    from bridge.engine.embedded_prompt import Demo, PromptField
+    from bridge.embedded.prompt import Demo, PromptField
 
 __all__ = ["simplest_value", "typed_value"]
 

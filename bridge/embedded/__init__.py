@@ -1,0 +1,1 @@
+"""An LM without network: it reads prompts as any other does and answers by rules. No DSPy here."""
