@@ -15,6 +15,8 @@ defmodule DSPyBridge.MixProject do
       # `:telemetry` when the application has them.
       deps: [],
       xref: [exclude: [:jiffy, :telemetry]],
+      # The tests find libraries that no dependency names, such as a distribution's jiffy.
+      prune_code_paths: Mix.env() != :test,
       package: package(),
       docs: [main: "readme", extras: ["README.md"]]
     ]

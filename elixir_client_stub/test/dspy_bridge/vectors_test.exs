@@ -1,13 +1,20 @@
 defmodule DSPyBridge.VectorsTest do
   # The golden frames of the project, read by the client's own modules: `tests/vectors.json` says
   # what they are, and the daemon's side is held to the same file. Each test gives the names of the
-  # cases that fail it.
+  # cases that fail it. Every codec whose library is loaded is held to it, not only the chosen one.
   use ExUnit.Case, async: true
 
   alias DSPyBridge.{Codec, Error, Wire}
 
   @file_name Path.expand("../../../tests/vectors.json", __DIR__)
-  @json Enum.find([Codec.Jiffy, Codec.JSON, Codec.OTPJSON, Codec.Jason], & &1.available?())
+  @codecs %{
+    "json" => [Codec.Jiffy, Codec.JSON, Codec.OTPJSON, Codec.Jason],
+    "msgpack" => [Codec.MessagePack, Codec.Msgpax]
+  }
+  @available Map.new(@codecs, fn {format, codecs} ->
+               {format, Enum.filter(codecs, & &1.available?())}
+             end)
+  @json List.first(@available["json"])
 
   setup_all do
     assert @json, "the file is JSON: jiffy, Jason, Elixir 1.18 or OTP 27 is needed to read it"
@@ -27,38 +34,42 @@ defmodule DSPyBridge.VectorsTest do
   end
 
   test "every frame of the daemon decodes to its message", %{to_host: cases} do
-    assert failing(cases, fn golden ->
-             Codec.decode(codec(golden), payload(golden)) === {:ok, meant(golden["message"])}
+    assert failing(cases, fn golden, codec ->
+             Codec.decode(codec, payload(golden)) === {:ok, meant(golden["message"])}
            end) == []
   end
 
   test "every frame of the daemon is taken as the message it is", %{to_host: cases} do
-    assert failing(cases, fn golden ->
-             Wire.decode(@json, payload(golden)) === {:ok, expected(meant(golden["message"]))}
+    assert failing(cases, fn golden, codec ->
+             Wire.decode(codec, payload(golden)) === {:ok, expected(meant(golden["message"]))}
            end) == []
   end
 
   test "whom a frame concerns is read from its head, without decoding it", %{to_host: cases} do
-    assert failing(cases, fn golden ->
-             {:ok, message} = Wire.decode(@json, payload(golden))
+    assert failing(cases, fn golden, codec ->
+             {:ok, message} = Wire.decode(codec, payload(golden))
              Wire.peek(payload(golden)) === Wire.head(message)
            end) == []
   end
 
   test "every message, in either direction, is written so that it reads the same", context do
-    assert failing(context.cases, fn golden ->
+    assert failing(context.cases, fn golden, codec ->
              wanted = meant(golden["message"])
-             {:ok, frame} = Codec.encode(codec(golden), wanted)
-             Codec.decode(codec(golden), IO.iodata_to_binary(frame)) === {:ok, wanted}
+             {:ok, frame} = Codec.encode(codec, wanted)
+             Codec.decode(codec, IO.iodata_to_binary(frame)) === {:ok, wanted}
            end) == []
   end
 
   test "every bad frame is refused with its code", %{bad: bad} do
-    assert failing(bad, fn golden ->
-             match?({:error, %Error{}}, Wire.decode(@json, payload(golden))) and
-               golden["code"] ==
-                 Atom.to_string(elem(Wire.decode(@json, payload(golden)), 1).code)
-           end) == []
+    wrong =
+      for golden <- bad,
+          codec <- @available["json"],
+          found = Wire.decode(codec, payload(golden)),
+          not match?({:error, %Error{}}, found) or
+            Atom.to_string(elem(found, 1).code) != golden["code"],
+          do: {golden["name"], codec}
+
+    assert wrong == []
   end
 
   test "every code of the daemon is a code here", %{to_host: cases} do
@@ -72,10 +83,12 @@ defmodule DSPyBridge.VectorsTest do
     assert length(codes) > 20
   end
 
-  defp failing(cases, right?), do: for(golden <- cases, not right?.(golden), do: golden["name"])
-
-  defp codec(%{"codec" => "json"}), do: @json
-  defp codec(%{"codec" => "msgpack"}), do: Codec.MessagePack
+  defp failing(cases, right?) do
+    for golden <- cases,
+        codec <- @available[golden["codec"]],
+        not right?.(golden, codec),
+        do: {golden["name"], codec}
+  end
 
   defp payload(%{"hex" => hex}) do
     <<size::32, payload::binary>> = Base.decode16!(hex, case: :lower)
