@@ -59,6 +59,7 @@ def _serve(arguments: Sequence[str]) -> None:
         max_frame=options.max_frame,
         max_concurrent=options.max_concurrent,
         drain_ms=options.drain_ms,
+        sandbox_workers=options.sandbox_workers,
     )
     serve(
         Settings(
@@ -122,6 +123,13 @@ def _parser() -> argparse.ArgumentParser:
         default=bounds.drain_ms,
         metavar="MS",
         help=f"after end of input, time for requests to finish (default {bounds.drain_ms})",
+    )
+    parser.add_argument(
+        "--sandbox-workers",
+        type=_positive,
+        default=bounds.sandbox_workers,
+        metavar="N",
+        help=f"processes that run given source (default {bounds.sandbox_workers})",
     )
     parser.add_argument(
         "--state-dir",

@@ -69,6 +69,10 @@ def ensemble_of(
         raise InvalidArgs.at(PATH, "is missing: the ids of two or more programs or modules")
     if size is not None and size > len(programs):
         raise InvalidArgs.at("config.size", f"is more than the {len(programs)} programs there are")
+    if program.shape.open:
+        raise InvalidArgs.at(
+            "program", "not all its outputs are known, and the last one is voted on"
+        )
     both = program.shape.inputs.keys() & program.shape.outputs
     if both:
         raise InvalidArgs.at("program", f"{min(both)!r} is both an input and an output of it")

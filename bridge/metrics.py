@@ -275,7 +275,8 @@ def parse_reward(value: Any, path: str = "reward") -> RewardSpec:
 
 
 _ELSEWHERE = {
-    "code": "a metric given as source needs the sandbox, which is not here",
+    "host": "the host scores in `optimize` and `evaluate`, not here",
+    "code": "source scores in `optimize` and `evaluate`, not here",
     "lm": "an LM judges in `optimize` and `evaluate`, not here",
 }
 

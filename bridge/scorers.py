@@ -1,4 +1,4 @@
-"""What may score a prediction: a built-in metric, a judge, or the host. One table says which.
+"""What may score a prediction: a built-in metric, a judge, the host or source. A table says which.
 
 `bridge.metrics` computes the built-in ones, `bridge.judges` says how DSPy's are asked.
 """
@@ -12,6 +12,7 @@ from pydantic import Field
 from bridge.judges import JudgeSpec, parse_judge
 from bridge.metrics import MetricSpec, RewardSpec, parse_metric, parse_reward
 from bridge.specs.checking import Args, checked
+from bridge.specs.source_functions import METRIC, REWARD, CodeSpec, parse_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,17 +43,19 @@ class HostReward(Args):
     host: HostName
 
 
-Scorer: TypeAlias = MetricSpec | JudgeSpec | HostMetric
-Rewarder: TypeAlias = RewardSpec | HostReward
+Scorer: TypeAlias = MetricSpec | JudgeSpec | HostMetric | CodeSpec
+Rewarder: TypeAlias = RewardSpec | HostReward | CodeSpec
 
 _SCORERS: dict[str, Callable[[Any, str], Scorer]] = {
     "lm": parse_judge,
     "host": lambda value, path: checked(HostMetric, value, path),
+    "code": lambda value, path: parse_code(value, METRIC, path),
 }
 """Who scores, by the key that a metric's map has; a metric without one of them is built in."""
 
 _REWARDERS: dict[str, Callable[[Any, str], Rewarder]] = {
     "host": lambda value, path: checked(HostReward, value, path),
+    "code": lambda value, path: parse_code(value, REWARD, path),
 }
 
 

@@ -68,6 +68,27 @@ class Limits:
     cache_bytes: int = 64 * 1024 * 1024
     """The response cache's text, whatever `cache.max_entries` says."""
 
+    sandbox_workers: int = 4
+    """Processes that run given source. A program that waits for its LM lends its own to others."""
+
+    sandbox_cpu_ms: int = 5_000
+    """Processor time of one run of given source; waiting for LMs and the host is not counted."""
+
+    sandbox_memory: int = 32 * 1024 * 1024
+    """What one run of given source may hold."""
+
+    sandbox_recursion: int = 400
+    """Calls within calls in given source."""
+
+    sandbox_calls: int = 1_000
+    """Calls of modules and tools in one run of given source: a loop must not empty a purse."""
+
+    sandbox_output: int = 64 * 1024
+    """What one run of given source may print; nobody reads it but the LM that wrote the source."""
+
+    sandbox_value: int = 4 * 1024 * 1024
+    """One value on its way out of given source: a result, or the arguments of a call."""
+
 
 CONFIGURABLE = frozenset(
     {
@@ -75,6 +96,12 @@ CONFIGURABLE = frozenset(
         "max_queued",
         "max_batch_concurrency",
         "default_deadline_ms",
+        "sandbox_cpu_ms",
+        "sandbox_memory",
+        "sandbox_recursion",
+        "sandbox_calls",
+        "sandbox_output",
+        "sandbox_value",
         "host_call_ms",
         "drain_ms",
     }

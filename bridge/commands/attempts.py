@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.registry import modules_of
 from bridge.runs.child import Orders
 from bridge.scope import Scope, Usage
+from bridge.settings import CONFIGURABLE
 from bridge.specs.lms import LMSpec
 from bridge.specs.programs import parse_program
 from bridge.turnstile import turnstile
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from bridge.commands.optimizing_models import OptimizeArgs
     from bridge.registry import Registry, Runnable
     from bridge.runs.table import Run
-    from bridge.settings import AdapterChoice
+    from bridge.settings import AdapterChoice, Limits
     from bridge.specs.modules import HostId
     from bridge.specs.runs import OptimizePlan
 
@@ -66,11 +67,17 @@ def orders_of(
             "record": str(services.runs.record(scope.tenant, plan.run_id)),
             "budget": budget,
         },
-        limits={"host_call_ms": services.limits().host_call_ms},
+        limits=_limits(services.limits()),
         host=services.host() if args.detach else scope.host or services.host(),
         ends=None if plan.seconds is None else scope.started + plan.seconds,
         ends_by="budget" if plan.seconds == scope.budget.seconds else "deadline",
     )
+
+
+def _limits(limits: Limits) -> dict[str, int]:
+    """The bounds that hold in a child as well."""
+    names = [name for name in CONFIGURABLE if name.startswith("sandbox_")]
+    return {name: getattr(limits, name) for name in ["host_call_ms", *names]}
 
 
 def _adapter(choice: AdapterChoice) -> dict[str, Any]:

@@ -29,6 +29,9 @@ MODULES = (
     "custom",
     "react",
     "react_v2",
+    "program_of_thought",
+    "code_act",
+    "rlm",
     "retrieve",
 )
 METRICS = ("exact_match", "f1_score", "passage_match", "contains", "max_words")

@@ -39,7 +39,9 @@ class CreateProgramArgs(Args):
 
     id: Annotated[HostId, SkipValidation, Field(description="the host's own id")]
     modules: Annotated[Any, Field(description="[{id, name}] or whole module specs")]
-    forward_fn: Annotated[Any, Field(description="source; not in this version")] = None
+    forward_fn: Annotated[
+        Any, Field(description="source that calls modules as `self.<name>(…)`")
+    ] = None
     forward: Annotated[
         Any, Field(description='"host": the host wires the modules, by answering `forward` calls')
     ] = None
@@ -47,6 +49,8 @@ class CreateProgramArgs(Args):
         None
     )
     steps: Annotated[Any, Field(description="declarative wiring; the chain when left out")] = None
+    tools: Annotated[Any, Field(description="what forward_fn calls beside the modules")] = None
+    limits: Annotated[Any, Field(description="what a run of forward_fn may use, if less")] = None
 
 
 def create_module(args: CreateModuleArgs, invocation: Invocation) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from bridge.specs.lms import LMSpec, parse_lm
 from bridge.specs.optimizers import check_available, find_row, split_config
 from bridge.specs.programs import parse_program
 from bridge.specs.runs import EvaluatePlan, OptimizePlan
+from bridge.specs.source_functions import CodeSpec
 from bridge.turnstile import turnstile
 from protocol.errors import InvalidArgs
 
@@ -202,7 +203,7 @@ def _plan(args: OptimizeArgs, found: Runnable, invocation: Invocation, run_id: s
     metric = args.metric
     if metric is None:
         # What asks for no score is scored all the same, before and after.
-        outputs = found.shape.outputs
+        outputs = found.shape.outputs or ("answer",)
         if row.metric != "none" or ("answer" not in outputs and (trainset or valset)):
             raise InvalidArgs.at("metric", "is missing")
         field = "answer" if "answer" in outputs else outputs[-1]
@@ -234,10 +235,10 @@ def _plan(args: OptimizeArgs, found: Runnable, invocation: Invocation, run_id: s
 def _metric(given: Any, runnable: Runnable) -> Scorer:
     """The metric; one that looks at one field must find it in the program. Raise InvalidArgs."""
     metric = parse_scorer(given)
-    if isinstance(metric, HostMetric):
+    if isinstance(metric, HostMetric | CodeSpec):
         return metric
     outputs = runnable.shape.outputs
-    if metric.field not in outputs:
+    if not runnable.shape.has_output(metric.field):
         close = nearest(metric.field, outputs)
         hint = f"did you mean {close!r}?" if close else f"it has: {', '.join(outputs)}"
         more = {"nearest": close} if close else {}

@@ -25,7 +25,7 @@ from bridge.settings import CONFIGURABLE, Limits
 from bridge.specs.checking import nearest
 from bridge.specs.lm_providers import PROVIDERS
 from bridge.specs.lms import LMSpec
-from bridge.specs.module_types import MODULE_TYPES, NOT_YET
+from bridge.specs.module_types import MODULE_TYPES
 from bridge.specs.optimizers import ALIASES, ROWS, KeySpec, OptimizerRow
 from bridge.specs.spellings import SPELLINGS
 from protocol import HOST_CALL_TARGETS, VERSIONS, FromDaemon, FromHost
@@ -341,7 +341,7 @@ def _errors() -> list[dict[str, Any]]:
 
 
 def _module_types() -> dict[str, Any]:
-    known = {
+    return {
         row.name: {
             "summary": row.summary,
             "needs_signature": row.needs_signature,
@@ -349,7 +349,6 @@ def _module_types() -> dict[str, Any]:
         }
         for row in MODULE_TYPES.values()
     }
-    return {**known, **{name: {"not_in_this_version": why} for name, why in NOT_YET.items()}}
 
 
 def _optimizer(row: OptimizerRow) -> dict[str, Any]:

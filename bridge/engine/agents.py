@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from bridge.specs.modules import ModuleSpec
 
-__all__ = ["react", "react_v2"]
+__all__ = ["Optioned", "react", "react_v2"]
 
 
 def react(spec: ModuleSpec) -> dspy.Module:
@@ -27,7 +27,7 @@ def react_v2(spec: ModuleSpec) -> dspy.Module:
     """`dspy.ReActV2` over the spec's tools."""
     agent = _agent(_ReActV2, spec)
     # It hands its own inputs on and nothing else, so a request's options come another way.
-    agent.react = _Optioned(agent.react.signature, **agent.react.config)
+    agent.react = Optioned(agent.react.signature, **agent.react.config)
     return agent
 
 
@@ -51,7 +51,7 @@ class _ReActV2(dspy.ReActV2):  # type: ignore[misc]
         return super().forward(**inputs)
 
 
-class _Optioned(dspy.Predict):  # type: ignore[misc]
+class Optioned(dspy.Predict):  # type: ignore[misc]
     """A predictor that takes the request's options from its scope."""
 
     def forward(self, **inputs: Any) -> Any:

@@ -14,9 +14,11 @@ from dspy.evaluate import CompleteAndGrounded, SemanticF1
 from bridge.engine.conversion import plain
 from bridge.engine.failures import explain
 from bridge.engine.scoring import Score, current_asked, read_score
+from bridge.engine.source_metrics import SourceMetric
 from bridge.judges import JudgeSpec
 from bridge.scope import current_scope
 from bridge.scorers import HostMetric
+from bridge.specs.source_functions import CodeSpec
 from protocol.errors import AdapterParse, MetricError
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ def callable_metric(metric: Any, bench: Bench) -> Callable[[Fields, Fields], Any
     """What scores a prediction for an example, both plain maps: the metric, or who is asked."""
     if isinstance(metric, JudgeSpec):
         return _Judge(metric, bench)
+    if isinstance(metric, CodeSpec):
+        return SourceMetric(metric)
     return _Host(metric) if isinstance(metric, HostMetric) else metric
 
 

@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING, Any
 import dspy
 
 from bridge.engine.agents import react, react_v2
+from bridge.engine.coding import code_act, program_of_thought, rlm
 from bridge.engine.conversion import plain, plain_fields
 from bridge.engine.retrievers import retriever
 from bridge.engine.scoring import NoScoreError, read_score
 from bridge.engine.signatures import FieldReader, build_signature, without_markers
+from bridge.engine.source_metrics import source_reward
 from bridge.engine.streaming.listening import name_predictors
 from bridge.metrics import METRICS
 from bridge.scope import current_attempt, current_scope
 from bridge.scorers import HostReward, Rewarder, parse_rewarder
 from bridge.specs.module_types import MODULE_TYPES
+from bridge.specs.source_functions import CodeSpec
 from protocol.errors import HostError, ProgramError
 
 if TYPE_CHECKING:
@@ -188,6 +191,8 @@ class Reward:
             raise
 
     def _score(self, inputs: dict[str, Any], prediction: dict[str, Any]) -> float:
+        if isinstance(self._spec, CodeSpec):
+            return source_reward(self._spec, inputs, prediction)
         if not isinstance(self._spec, HostReward):
             return self._spec(inputs, prediction)
         name = self._spec.host
@@ -202,6 +207,8 @@ class Reward:
         """The metric's own source, and what it was called with."""
         if isinstance(self._spec, HostReward):
             return f"# reward: {self._spec.host}, a number; higher is better\n"
+        if isinstance(self._spec, CodeSpec):
+            return self._spec.function.text
         options = json.dumps(self._spec.to_wire(), ensure_ascii=False, default=str)
         function = METRICS[self._spec.metric.name].function
         return f"# reward: {options}\n{inspect.getsource(function)}"
@@ -278,6 +285,9 @@ _BUILDERS: dict[str, Callable[[ModuleSpec], dspy.Module]] = {
     "retrieve": retriever,
     "react": react,
     "react_v2": react_v2,
+    "program_of_thought": program_of_thought,
+    "code_act": code_act,
+    "rlm": rlm,
 }
 
 

@@ -46,20 +46,27 @@ def portray(kind: type[Student], runnable: Runnable) -> type[Student]:
 
 
 def source_of(runnable: Runnable) -> str:
-    """The program as a Python class that holds its modules and steps as data."""
+    """The program as a Python class that holds its modules and its way as data."""
     lines = [f"class {_class_name(runnable)}(dspy.Module):"]
     if isinstance(runnable, ProgramRunnable):
-        steps = runnable.wiring.steps
-        how = "the steps say" if steps is not None else "the application decides"
+        wiring = runnable.wiring
+        by_data = wiring.steps is not None or wiring.source is not None
+        how = "its steps or source say" if by_data else "the application decides"
         lines += [f'    """Calls its modules as {how}."""', ""]
         modules = {name: _module(part) for name, part in runnable.parts.items()}
         lines += _assigned("modules", modules)
-        if steps is not None:
-            lines += _assigned("steps", steps.to_wire())
+        if wiring.source is not None:
+            lines += ["", "    # forward:", *_indented(wiring.source.text)]
+        elif wiring.steps is not None:
+            lines += _assigned("steps", wiring.steps.to_wire())
     else:
         lines += ['    """One module."""', ""]
         lines += _assigned("modules", {str(runnable.spec.id): _module(runnable)})
     return "\n".join(lines) + "\n"
+
+
+def _indented(text: str) -> list[str]:
+    return [f"    {line}".rstrip() for line in text.splitlines()]
 
 
 def _assigned(name: str, value: Any) -> list[str]:
@@ -70,7 +77,7 @@ def _assigned(name: str, value: Any) -> list[str]:
 def _module(runnable: Runnable) -> dict[str, Any]:
     """A module's kind and fields; a program within the program with what is in it."""
     shape = runnable.shape
-    fields = f"{', '.join(shape.inputs)} -> {', '.join(shape.outputs)}"
+    fields = f"{', '.join(shape.inputs)} -> {', '.join(shape.outputs) or '…'}"
     if isinstance(runnable, ProgramRunnable):
         inner = {name: _module(part) for name, part in runnable.parts.items()}
         return {"program": fields, "modules": inner}

@@ -1,4 +1,4 @@
-"""Programs as DSPy modules: the named modules in `parts`, the steps as `forward`.
+"""Programs as DSPy modules: the named modules in `parts`, its way as `forward`.
 
 Being a real `dspy.Module`, a program has named predictors (`parts['answer'].inner.predict`) that
 optimizers find, and traces that they read. Modules are kept by name in a map because a host may
@@ -7,41 +7,31 @@ call one `batch` or `forward`, which are DSPy's own attributes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from copy import copy, deepcopy
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import dspy
 
 from bridge.engine.conversion import plain, plain_fields
 from bridge.engine.modules import build_module
-from bridge.engine.parallel import in_parallel
 from bridge.engine.signatures import FieldReader
-from bridge.engine.steps import run_steps
+from bridge.engine.ways import way_of
 from bridge.registry import ModuleRunnable, ProgramRunnable, Runnable
 from bridge.scope import ModuleCall, Scope, current_module, current_scope
 from bridge.specs.checking import nearest
-from protocol.errors import BridgeError, HostError, InvalidArgs, ProgramError
+from protocol.errors import BridgeError, InvalidArgs, ProgramError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping
 
     from bridge.specs.modules import ModuleSpec
     from bridge.specs.programs import ProgramSpec, Wiring
 
 __all__ = ["HostModule", "HostProgram", "build", "part_in_force"]
 
-T = TypeVar("T")
-R = TypeVar("R")
-
-MOST_PARALLEL = 8
-"""Items of one parallel `each` at once; a program is one request among many."""
-
 current_program: ContextVar[HostProgram | None] = ContextVar("current_program", default=None)
 """The innermost program that is running, as a copy of it may be that an optimizer made."""
-
-_is_parallel: ContextVar[bool] = ContextVar("is_parallel", default=False)
 
 
 class HostModule(dspy.Module):  # type: ignore[misc]
@@ -101,7 +91,7 @@ class HostProgram(dspy.Module):  # type: ignore[misc]
         super().__init__()
         self._spec = runnable.spec
         self._wiring = runnable.wiring
-        self._drive: Drive = _host_drive if runnable.spec.forward == "host" else _step_drive
+        self._way = way_of(runnable)
         self.parts = dict(parts)
 
     @property
@@ -139,7 +129,7 @@ class HostProgram(dspy.Module):  # type: ignore[misc]
         return dict(inputs)
 
     def forward(self, **inputs: Any) -> Any:
-        """Run the steps."""
+        """Go the program's way."""
         return self.run(inputs)
 
     def run(self, inputs: dict[str, Any], path: str = "inputs") -> Any:
@@ -153,12 +143,16 @@ class HostProgram(dspy.Module):  # type: ignore[misc]
                 raise _blamed(
                     error,
                     name,
-                    {field: path for field, value in given.items() if value is inputs.get(field)},
+                    {
+                        field: path
+                        for field, value in given.items()
+                        if _is(value, inputs.get(field))
+                    },
                 ) from None
 
         token = current_program.set(self)
         try:
-            outputs = self._drive(self, inputs, call)
+            outputs = self._way.run(inputs, call)
         finally:
             current_program.reset(token)
         return dspy.Prediction(outputs)
@@ -169,48 +163,6 @@ def _tell(what: str, call: ModuleCall) -> None:
     stream = current_scope.get().stream
     if stream is not None:
         stream.status({"status": what, "module_id": call.module_id})
-
-
-Drive = Callable[
-    ["HostProgram", dict[str, Any], Callable[..., Mapping[str, Any]]], Mapping[str, Any]
-]
-"""Takes a program from its inputs to its outputs; the last argument calls a module by its name."""
-
-
-def _step_drive(
-    program: HostProgram, inputs: dict[str, Any], call: Callable[..., Mapping[str, Any]]
-) -> Mapping[str, Any]:
-    steps = program.wiring.steps
-    assert steps is not None, "only a program that the host drives has none"  # noqa: S101
-    return run_steps(
-        steps,
-        inputs,
-        call,
-        modules=program.wiring.modules,
-        parallel_map=_parallel_map,
-        checkpoint=current_scope.get().check,
-    )
-
-
-def _host_drive(
-    program: HostProgram,
-    inputs: dict[str, Any],
-    call: Callable[..., Mapping[str, Any]],  # noqa: ARG001 - the host's requests call its modules
-) -> Mapping[str, Any]:
-    """Ask the host, which calls modules back: see `part_in_force`."""
-    name = str(program.spec.id)
-    given = {field: plain(value) for field, value in inputs.items()}
-    args = {"program_id": program.spec.id, "inputs": given}
-    said = current_scope.get().ask_host("forward", name, args)
-    if not isinstance(said, dict):
-        raise HostError(
-            f"forward {name!r} answered {type(said).__name__} where a map of outputs is wanted"
-        )
-    shape = program.wiring.shape
-    missing = [field for field in shape.outputs if field not in said]
-    if missing and not shape.open:
-        raise HostError(f"forward {name!r} answered without {', '.join(missing)}", missing=missing)
-    return {str(field): value for field, value in said.items()}
 
 
 def part_in_force(runnable: Runnable) -> HostModule | HostProgram | None:
@@ -228,6 +180,11 @@ def part_in_force(runnable: Runnable) -> HostModule | HostProgram | None:
             return found
         waiting += getattr(part, "parts", {}).values()
     return None
+
+
+def _is(value: Any, other: Any) -> bool:
+    """Whether a module got the program's own input; through the sandbox, a copy of it."""
+    return value is other or (type(value) is type(other) and bool(value == other))
 
 
 def _blamed(error: InvalidArgs, module: str, theirs: Mapping[str, str]) -> BridgeError:
@@ -251,28 +208,6 @@ def _blamed(error: InvalidArgs, module: str, theirs: Mapping[str, str]) -> Bridg
         module=module,
         faults=faults,
     )
-
-
-def _parallel_map(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """``work`` over the items as `in_parallel` does it, and the trace as if one after the other.
-
-    A stopped request ends its waits by itself, so nothing here waits for long then.
-    """
-    if len(items) <= 1 or _is_parallel.get():
-        # Within one of many threads already: threads within threads would multiply.
-        return [work(item) for item in items]
-
-    def one(item: T) -> tuple[R, list[Any]]:
-        _is_parallel.set(True)
-        with dspy.context(trace=[]):
-            return work(item), dspy.settings.trace
-
-    results = []
-    for result, trace in in_parallel(one, items, MOST_PARALLEL, "each"):
-        results.append(result)
-        if dspy.settings.trace is not None:
-            dspy.settings.trace.extend(trace)
-    return results
 
 
 def build(

@@ -1,4 +1,4 @@
-"""Tools as DSPy calls them, answered by the host.
+"""Tools as DSPy calls them, answered by the host or by source in the sandbox.
 
 Law: what goes wrong with a tool is told to the LM in words, without a line of our own code in it;
 what ends the request (its budget, a cancel, a connection without host calls) ends it.
@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from pydantic import PrivateAttr
 
 from bridge.engine.conversion import plain
+from bridge.sandbox.functions import tool_of
 from bridge.scope import Stopped, current_scope
 from protocol.errors import BridgeError, Unsupported
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from bridge.specs.tools import ToolSpec
 
-__all__ = ["BridgeTool"]
+__all__ = ["BridgeTool", "answer_tool"]
 
 MOST_FAULTS = 5
 """Wrong arguments that the LM is told of at once."""
@@ -52,7 +53,7 @@ class BridgeTool(dspy.Tool):  # type: ignore[misc]
         if faults:
             return f"Execution error in {self.name}: {faults}"
         try:
-            return scope.ask_host("tool", self._spec.name, args)
+            return answer_tool(self._spec, args)
         except Unsupported as error:
             # No turn of the LM could mend this.
             scope.stop(error)
@@ -82,6 +83,19 @@ class BridgeTool(dspy.Tool):  # type: ignore[misc]
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> BridgeTool:
         return self
+
+
+def answer_tool(spec: ToolSpec, args: dict[str, Any]) -> Any:
+    """What the host, or the tool's own source, answers to plain arguments.
+
+    Raises:
+        BridgeError: it failed.
+        Stopped: the request is over.
+    """
+    scope = current_scope.get()
+    if spec.source is not None:
+        return tool_of(spec.source).run(args, scope.check)
+    return scope.ask_host("tool", spec.name, args)
 
 
 def _never(**_: Any) -> None:

@@ -20,6 +20,7 @@ from bridge.commands import greeting
 from bridge.commands.command import Invocation, Services, Work
 from bridge.commands.seed import as_the_seed_answers
 from bridge.ledger import Ledger
+from bridge.sandbox.sandbox import sandbox
 from bridge.scope import Scope, current_scope
 from bridge.serving.admission import Admission
 from bridge.serving.answering import Boundary
@@ -79,6 +80,7 @@ class Daemon:
         self.admission = Admission(lambda: self.settings.limits)
         self.ledger = Ledger(rows=settings.limits.history_rows, text=settings.limits.history_bytes)
         self.loading = Loading(loop, self.ledger, settings)
+        sandbox.limit(settings.limits)
         self.loading.on_desk = self._open_desk
         self.loading.on_engine = self._announce
         self.loading.on_failure = self._loading_failed
@@ -402,6 +404,7 @@ class Daemon:
 
     def _change_limits(self, changed: Mapping[str, int]) -> None:
         self.settings = self.settings.with_limits(**changed)
+        sandbox.limit(self.settings.limits)
         self._jobs += self.admission.refill()
 
     def _set_cache(self, settings: Mapping[str, Any]) -> None:

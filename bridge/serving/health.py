@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bridge import __version__
 from bridge.commands import catalogue
+from bridge.sandbox.sandbox import sandbox
 from bridge.specs.lm_providers import provider_names
 from bridge.specs.optimizers import listing
 
@@ -47,6 +48,7 @@ def greeting_of(protocol: int, loading: Loading, limits: Limits) -> dict[str, An
             "max_batch_concurrency": limits.max_batch_concurrency,
             "default_deadline_ms": limits.default_deadline_ms,
         },
+        "sandbox": sandbox.about(),
         "codecs": ["json", "msgpack"],
     }
 

@@ -29,11 +29,13 @@ class ChainPlan:
         inputs: the first module's: name -> required. Optional there but required by a later
             module, which nothing else feeds, is required.
         outputs: the last module's.
+        open: whether the last module may have others.
     """
 
     steps: Steps
     inputs: Mapping[str, bool]
     outputs: tuple[str, ...]
+    open: bool = False
 
 
 def check_chain(modules: Sequence[tuple[str, ModuleShape]], path: str = "modules") -> ChainPlan:
@@ -64,7 +66,7 @@ def check_chain(modules: Sequence[tuple[str, ModuleShape]], path: str = "modules
         raise InvalidArgs.of(faults)
     steps = Steps(tuple(Call(name) for name, _ in modules))
     shape = steps.check(tuple(first.inputs), dict(modules), path)
-    return ChainPlan(steps, shape.inputs, shape.outputs)
+    return ChainPlan(steps, shape.inputs, shape.outputs, shape.open)
 
 
 def _unfed(path: str, module: str, field: str, available: list[str]) -> dict[str, Any]:

@@ -21,16 +21,18 @@ if TYPE_CHECKING:
 __all__ = [
     "IGNORED_STATE",
     "MODULE_TYPES",
-    "NOT_YET",
     "OWN_SIGNATURES",
     "RENAMED",
     "AgentConfig",
     "ChainOfThoughtConfig",
+    "CodeActConfig",
+    "CodingConfig",
     "CustomConfig",
     "HostId",
     "ModuleType",
     "MultiChainComparisonConfig",
     "PredictConfig",
+    "RLMConfig",
     "RetrieveConfig",
     "RewardedConfig",
 ]
@@ -71,6 +73,27 @@ class AgentConfig(LMOptions):
     """At most `max_iters` turns of thinking and calling tools."""
 
     max_iters: Annotated[int, Field(ge=1, le=200)] = 20
+
+
+class CodingConfig(LMOptions):
+    """At most `max_iters` tries; `interpreter` is the bridge's sandbox, or Deno where it is."""
+
+    max_iters: Annotated[int, Field(ge=1, le=100)] = 3
+    interpreter: Literal["sandbox", "deno"] = "sandbox"
+
+
+class CodeActConfig(CodingConfig):
+    """The same, in more tries."""
+
+    max_iters: Annotated[int, Field(ge=1, le=100)] = 5
+
+
+class RLMConfig(CodingConfig):
+    """`max_llm_calls` that the code may make, and `max_output_chars` of it that the LM reads."""
+
+    max_iters: Annotated[int, Field(ge=1, le=200)] = 20
+    max_llm_calls: Annotated[int, Field(ge=0, le=10_000)] = 50
+    max_output_chars: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
 
 
 class CustomConfig(Args):
@@ -114,6 +137,9 @@ class ModuleType:
     tools: Mapping[str, str] | None = None
     composes: bool = False
 
+
+_RLM_FUNCTIONS = ("llm_query", "llm_query_batched", "SUBMIT", "print", "dspy")
+_OWN_FUNCTION = "a function of the module's own has this name"
 
 MODULE_TYPES: dict[str, ModuleType] = {
     row.name: row
@@ -160,6 +186,32 @@ MODULE_TYPES: dict[str, ModuleType] = {
             composes=True,
         ),
         ModuleType(
+            "program_of_thought",
+            CodingConfig,
+            "dspy.ProgramOfThought: writes code that computes the answer",
+            ("code_generate.predict", "code_regenerate.predict", "generate_output.predict"),
+            adds=("reasoning",),
+            composes=True,
+        ),
+        ModuleType(
+            "code_act",
+            CodeActConfig,
+            "dspy.CodeAct: writes code in turns, with functions of yours",
+            ("codeact", "extractor.predict"),
+            adds=("reasoning", "trajectory"),
+            tools={},
+            composes=True,
+        ),
+        ModuleType(
+            "rlm",
+            RLMConfig,
+            "dspy.RLM: explores long inputs with code that asks LMs",
+            ("generate_action", "extract"),
+            adds=("trajectory", "final_reasoning"),
+            tools=dict.fromkeys(_RLM_FUNCTIONS, _OWN_FUNCTION),
+            composes=True,
+        ),
+        ModuleType(
             "retrieve",
             RetrieveConfig,
             "passages for a query: BM25 over given ones, or the host's",
@@ -169,16 +221,12 @@ MODULE_TYPES: dict[str, ModuleType] = {
     )
 }
 
-NOT_YET: dict[str, str] = {
-    "program_of_thought": "needs the sandbox",
-    "code_act": "needs the sandbox",
-    "rlm": "needs the sandbox",
-}
-"""Module types that DSPy has and this version of the bridge has not, and why."""
-
 RENAMED: dict[str, dict[str, str]] = {
     "react": {"max_iterations": "max_iters"},
     "react_v2": {"max_iterations": "max_iters"},
+    "program_of_thought": {"max_iterations": "max_iters"},
+    "code_act": {"max_iterations": "max_iters"},
+    "rlm": {"max_iterations": "max_iters"},
 }
 """Config keys by the seed's names, for each module type that has them."""
 

@@ -7,6 +7,8 @@ data wherever it is met.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from shutil import which
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -19,23 +21,25 @@ from bridge.specs.lms import LMOptions, LMSpec, parse_lm
 from bridge.specs.module_types import (
     IGNORED_STATE,
     MODULE_TYPES,
-    NOT_YET,
     OWN_SIGNATURES,
     RENAMED,
     ChainOfThoughtConfig,
+    CodeActConfig,
+    CodingConfig,
     CustomConfig,
     HostId,
     ModuleType,
     MultiChainComparisonConfig,
     RetrieveConfig,
     RewardedConfig,
+    RLMConfig,
 )
 from bridge.specs.names import name_fault
 from bridge.specs.signatures import SignatureSpec, check_names_for, parse_signature
 from bridge.specs.steps import ModuleShape
 from bridge.specs.tools import ToolSpec, parse_tools
 from bridge.specs.version import version_of
-from protocol.errors import InvalidArgs, Unsupported
+from protocol.errors import InvalidArgs, MissingExtra
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -197,9 +201,7 @@ def _type_row(name: str, path: str) -> ModuleType:
     row = MODULE_TYPES.get(name)
     if row is not None:
         return row
-    if name in NOT_YET:
-        raise Unsupported(f"{path}: {name!r} is not in this version: it {NOT_YET[name]}")
-    close = nearest(name, [*MODULE_TYPES, *NOT_YET])
+    close = nearest(name, MODULE_TYPES)
     hint = f"did you mean {close!r}?" if close else f"known: {', '.join(MODULE_TYPES)}"
     raise InvalidArgs.at(path, f"unknown module type {name!r}; {hint}", nearest=close)
 
@@ -288,6 +290,8 @@ def _check_config(spec: ModuleSpec, path: str) -> None:
             raise InvalidArgs.at(path, "give one of 'passages' and 'host'")
         if config.passages is not None:
             check_passages(config.passages, f"{path}.passages")
+    elif isinstance(config, CodingConfig):
+        _check_coding(spec, config, path)
     elif isinstance(config, RewardedConfig):
         reward = parse_rewarder(config.reward, f"{path}.reward")
         if not isinstance(reward, RewardSpec):
@@ -296,6 +300,32 @@ def _check_config(spec: ModuleSpec, path: str) -> None:
         _check_field(reward.metric.field, shape.outputs, f"{path}.reward.field")
         if reward.against is not None:
             _check_field(reward.against, shape.inputs, f"{path}.reward.against")
+
+
+def _check_coding(spec: ModuleSpec, config: CodingConfig, path: str) -> None:
+    if config.interpreter == "deno" and find_spec("deno") is None and which("deno") is None:
+        raise MissingExtra(
+            f"{path}.interpreter: Deno is not installed; leave this out and the bridge's own "
+            "sandbox runs the code",
+            package="deno",
+            install="pip install 'dspy[deno]'",
+        )
+    if isinstance(config, CodeActConfig):
+        for index, tool in enumerate(spec.tools):
+            if tool.source is None:
+                where = path.removesuffix("config") + f"tools[{index}].code"
+                raise InvalidArgs.at(
+                    where,
+                    "is missing: code_act defines its tools in the sandbox, from their source",
+                )
+    elif isinstance(config, RLMConfig):
+        names = {item.name for item in spec.signature.inputs}
+        for index, tool in enumerate(spec.tools):
+            if tool.name in names:
+                where = path.removesuffix("config") + f"tools[{index}].name"
+                raise InvalidArgs.at(
+                    where, f"{tool.name!r} is also an input: code finds one of them"
+                )
 
 
 def _check_field(name: str, known: Collection[str], path: str) -> None:

@@ -38,6 +38,9 @@ TYPO = 0.8
 Body = tuple[Step, ...]
 Fields = tuple[str, ...]
 
+MORE = "*"
+"""Among fields: there may be others."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModuleShape:
@@ -52,6 +55,10 @@ class ModuleShape:
     inputs: Mapping[str, bool]
     outputs: tuple[str, ...]
     open: bool = False
+
+    def has_output(self, name: str) -> bool:
+        """Whether there is such an output, or may be."""
+        return self.open or name in self.outputs
 
 
 @dataclass(slots=True)
@@ -87,8 +94,11 @@ def check_body(
     for name in inputs_known or ():
         checker.inputs.setdefault(name, False)
     first, *others = checker.ends or [()]
-    outputs = tuple(name for name in first if all(name in other for other in others))
-    return ModuleShape(checker.inputs, outputs), checker.faults
+    is_open = any(MORE in end for end in checker.ends)
+    outputs = tuple(
+        name for name in first if name != MORE and all(name in other for other in others)
+    )
+    return ModuleShape(checker.inputs, outputs, is_open), checker.faults
 
 
 class _Checker:
@@ -172,12 +182,12 @@ class _Checker:
             if name not in given:
                 self.by_name(name, required=required, step=step, path=path, flow=flow)
         if step.bind is None:
-            flow.bind(record_key(step.module), shape.outputs)
+            flow.bind(record_key(step.module), None if shape.open else shape.outputs)
         for name in shape.outputs:
             flow.bind(name)
         if step.bind is not None:
-            flow.bind(step.bind, shape.outputs)
-        flow.last = frozenset([shape.outputs])
+            flow.bind(step.bind, None if shape.open else shape.outputs)
+        flow.last = frozenset([(*shape.outputs, MORE) if shape.open else shape.outputs])
         return flow
 
     def by_name(self, name: str, *, required: bool, step: Call, path: str, flow: _Flow) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from bridge.specs.checking import Args, checked
-from protocol.errors import InvalidArgs, Unsupported
+from bridge.specs.source_tools import ToolText, read_tool
+from protocol.errors import InvalidArgs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,23 +36,33 @@ class _ToolArgs(Args):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ToolSpec:
-    """One tool; `parameters` is a JSON Schema of type object, written out in full."""
+    """One tool; `parameters` is a JSON Schema of type object, written out in full.
+
+    `source` answers it in the sandbox; without one the host does.
+    """
 
     name: str
     description: str
     parameters: Mapping[str, Any]
+    source: ToolText | None = None
+
+    def arguments(self) -> dict[str, bool]:
+        """The arguments by name, in order, each with whether it must be given."""
+        required = self.parameters.get("required", ())
+        return {name: name in required for name in self.parameters["properties"]}
 
     def to_wire(self) -> dict[str, Any]:
-        """``{name, description, parameters}``."""
+        """``{name, description, parameters, code?}``."""
         return {
             "name": self.name,
             "description": self.description,
             "parameters": dict(self.parameters),
+            **({} if self.source is None else {"code": self.source.text}),
         }
 
 
 def parse_tools(value: Any, path: str, reserved: Mapping[str, str]) -> tuple[ToolSpec, ...]:
-    """A module's `tools`, each a map ``{name, description?, parameters?}``.
+    """A module's `tools`: ``{name, description?, parameters?}``, or with ``code`` and less.
 
     Args:
         value: what stands on the wire.
@@ -60,6 +71,7 @@ def parse_tools(value: Any, path: str, reserved: Mapping[str, str]) -> tuple[Too
 
     Raises:
         InvalidArgs: with the path of what is wrong.
+        ProgramError: for a tool's source.
     """
     if not isinstance(value, list):
         raise InvalidArgs.at(path, "is a list of maps {name, description, parameters}")
@@ -76,17 +88,22 @@ def parse_tools(value: Any, path: str, reserved: Mapping[str, str]) -> tuple[Too
 
 def _tool(item: Any, path: str, reserved: Mapping[str, str]) -> ToolSpec:
     given = checked(_ToolArgs, item, path)
+    source = None
     if given.code is not None:
-        raise Unsupported(f"{path}.code: tools given as source need the sandbox, which is not here")
-    if given.name is None:
+        source = read_tool(given.code, f"{path}.code", given.name)
+    name = given.name or (None if source is None else source.name)
+    if name is None:
         raise InvalidArgs.at(f"{path}.name", "is missing")
-    if NAME.fullmatch(given.name) is None:
+    if NAME.fullmatch(name) is None:
         raise InvalidArgs.at(
-            f"{path}.name", f"{given.name[:80]!r} is not a name: use letters, digits and _"
+            f"{path}.name", f"{name[:80]!r} is not a name: use letters, digits and _"
         )
-    if given.name in reserved:
-        raise InvalidArgs.at(f"{path}.name", f"{given.name!r} is reserved: {reserved[given.name]}")
-    return ToolSpec(given.name, given.description, _schema(given.parameters, f"{path}.parameters"))
+    if name in reserved:
+        raise InvalidArgs.at(f"{path}.name", f"{name!r} is reserved: {reserved[name]}")
+    parameters, description = given.parameters, given.description
+    if source is not None:
+        parameters, description = parameters or source.parameters, description or source.description
+    return ToolSpec(name, description, _schema(parameters, f"{path}.parameters"), source)
 
 
 def _schema(parameters: dict[str, Any] | None, path: str) -> dict[str, Any]:

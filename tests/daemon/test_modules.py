@@ -8,7 +8,7 @@ import dspy
 import pytest
 
 from bridge.engine.modules import build_module
-from bridge.specs.modules import MODULE_TYPES, NOT_YET, parse_module
+from bridge.specs.modules import MODULE_TYPES, parse_module
 from tests.daemon.asking import (
     asked,
     chat_reply,
@@ -258,13 +258,6 @@ def test_compared_chains_show_their_reasoning_to_the_last_call(daemon, lm_server
 
 
 # What is refused
-
-
-@pytest.mark.parametrize("type_", list(NOT_YET))
-def test_types_that_are_not_in_this_version_are_unsupported(daemon, type_):
-    error = refused(daemon, "create_module", {"id": new_id(), "type": type_, "signature": QA})
-    assert error["code"] == "unsupported"
-    assert NOT_YET[type_] in error["message"]
 
 
 def test_an_unknown_type_is_told_the_nearest(daemon):

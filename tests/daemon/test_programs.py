@@ -98,21 +98,18 @@ def test_modules_may_have_the_names_of_dspys_own_attributes(daemon):
     assert set(execute(daemon, made, {"question": "q"})) == {"answer"}
 
 
-def test_a_forward_that_is_source_is_unsupported(daemon):
-    module = create(daemon, "predict", QA)
-    args = {"id": new_id(), "modules": [{"id": module, "name": "m"}], "forward_fn": "return 1"}
-    assert refused(daemon, "create_program", args)["code"] == "unsupported"
-
-
 @pytest.mark.parametrize(
     ("more", "path"),
     [
         ({"forward": "elixir"}, "forward"),
         ({"forward": "host", "steps": [{"call": "m"}]}, "steps"),
+        ({"forward_fn": "result = {}", "steps": [{"call": "m"}]}, "steps"),
+        ({"forward_fn": "result = {}", "forward": "host"}, "forward"),
+        ({"limits": {"calls": 1}}, "limits"),
         ({"signature": "q -> a"}, "signature"),
     ],
 )
-def test_a_forward_of_the_hosts_is_said_in_one_way(daemon, more, path):
+def test_a_program_has_one_way(daemon, more, path):
     module = create(daemon, "predict", QA)
     args = {"id": new_id(), "modules": [{"id": module, "name": "m"}], **more}
     assert path in faults(daemon, "create_program", args)

@@ -159,18 +159,27 @@ def test_a_program_of_unknown_modules_is_an_error_and_never_skips_them(seed: See
     assert code_of(seed.error(b"create_program", args)) == "not_found"
 
 
-def test_forward_fn_source_is_unsupported(seed: Seed) -> None:
+def test_forward_fn_is_source_that_gets_the_inputs_by_name(embedded: Seed) -> None:
     args = (
-        b'{"forward_fn":"result = self.qa(question=inputs[\\"question\\"])","id":"p-code",'
-        b'"modules":[%b]}' % SERIALIZED_MODULE
+        b'{"forward_fn":"reader = self.reader(question=question, context=\'\')\\n'
+        b'result = {\'answer\': reader.answer}","id":"p-code",'
+        b'"modules":[{"id":"0b6f6e1c-3c1e-4c5e-9a57-5a1f6f0f3b11","name":"reader"}]}'
     )
-    assert code_of(seed.error(b"create_program", args)) == "unsupported"
+    embedded.call(b"create_module", SERIALIZED_MODULE)
+    assert embedded.call(b"create_program", args) == b'{"result":{"id":"p-code"}}'
+    run = b'{"inputs":{"question":"Who wrote Emma?"},"program_id":"p-code"}'
+    assert embedded.call(b"execute", run) == b'{"result":{"answer":"Who wrote Emma?"}}'
+
+
+def test_source_that_does_not_hold_together_is_a_program_error(seed: Seed) -> None:
+    args = b'{"forward_fn":"result = self.qa()","id":"p","modules":[%b]}' % SERIALIZED_MODULE
+    assert code_of(seed.error(b"create_program", args)) == "program_error"
 
 
 @pytest.mark.parametrize("kind", [b"program_of_thought", b"react"])
-def test_module_types_of_the_seed_that_are_not_here_say_so(seed: Seed, kind: bytes) -> None:
+def test_module_types_of_the_seed_are_here(seed: Seed, kind: bytes) -> None:
     args = b'{"id":"x","signature":"question -> answer","type":"%b"}' % kind
-    assert code_of(seed.error(b"create_module", args)) == "unsupported"
+    assert seed.call(b"create_module", args) == b'{"result":{"id":"x","type":"%b"}}' % kind
 
 
 # forward, execute
