@@ -40,7 +40,10 @@ def source_overhead(rounds: int = 9, calls: int = 100) -> dict[str, float]:
         execute = {"program_id": "one", "inputs": FORWARD["inputs"]}
         _median_ms(port, "execute", execute, calls)
         pairs = [
-            (_median_ms(port, "forward", FORWARD, calls), _median_ms(port, "execute", execute, calls))
+            (
+                _median_ms(port, "forward", FORWARD, calls),
+                _median_ms(port, "execute", execute, calls),
+            )
             for _ in range(rounds)
         ]
     return {
