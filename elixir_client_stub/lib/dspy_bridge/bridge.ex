@@ -65,12 +65,16 @@ defmodule DSPyBridge.Bridge do
     end
   end
 
-  @doc "The link to the daemon; waits for it while the daemon is starting."
-  @spec link(t(), timeout()) :: {:ok, Link.t()} | {:error, Error.t()}
-  def link(%__MODULE__{} = bridge, timeout) do
+  @doc """
+  The link to the daemon; waits for it while the daemon is starting.
+
+  `last` is the epoch of a link that is known to be broken: its owner may not have heard so yet.
+  """
+  @spec link(t(), timeout(), non_neg_integer()) :: {:ok, Link.t()} | {:error, Error.t()}
+  def link(%__MODULE__{} = bridge, timeout, last \\ 0) do
     case :ets.lookup(bridge.link, :link) do
-      [{:link, link}] -> {:ok, link}
-      [] -> ask(bridge, :link, timeout)
+      [{:link, %Link{epoch: epoch} = link}] when epoch > last -> {:ok, link}
+      _ -> ask(bridge, {:link, last}, timeout)
     end
   rescue
     # The bridge was stopped in the meantime, and its tables went with it.
@@ -109,44 +113,4 @@ defmodule DSPyBridge.Bridge do
   @doc false
   def not_running(target),
     do: Error.new(:not_running, "no bridge runs as #{inspect(target)}, or it is stopping")
-end
-
-defmodule DSPyBridge.Link do
-  @moduledoc false
-  # The connection to one daemon process. A restarted daemon is another link.
-
-  @enforce_keys [:port, :owner, :codec, :max_frame, :epoch]
-  defstruct @enforce_keys
-
-  @type t :: %__MODULE__{
-          port: DSPyBridge.Daemon.connection(),
-          owner: pid(),
-          codec: module(),
-          max_frame: pos_integer(),
-          epoch: pos_integer()
-        }
-
-  # Between two tries to write to a port that is busy: the time that a pipe takes to drain some.
-  @busy_pause 2
-
-  @doc """
-  Writes a frame, from whichever process; waits, but not beyond `deadline`, while the daemon does
-  not read.
-  """
-  @spec write(t(), iodata(), integer() | :infinity) :: :ok | :closed | :busy
-  def write(%__MODULE__{port: port} = link, frame, deadline) do
-    if DSPyBridge.Daemon.write(port, frame) do
-      :ok
-    else
-      # Not suspended: a suspended process could not give up at its deadline.
-      if DSPyBridge.Call.left(deadline) == 0 do
-        :busy
-      else
-        Process.sleep(@busy_pause)
-        write(link, frame, deadline)
-      end
-    end
-  rescue
-    ArgumentError -> :closed
-  end
 end

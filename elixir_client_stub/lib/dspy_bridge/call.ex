@@ -137,12 +137,12 @@ defmodule DSPyBridge.Call do
   def left(:infinity), do: :infinity
   def left(deadline), do: max(deadline - System.monotonic_time(:millisecond), 0)
 
-  defp attempt(call, deadline, retries) do
-    with {:ok, link} <- Bridge.link(call.bridge, left(deadline)) do
+  defp attempt(call, deadline, retries, last \\ 0) do
+    with {:ok, link} <- Bridge.link(call.bridge, left(deadline), last) do
       case Exchange.run(call, link, deadline) do
         {:error, %Error{code: :worker_died, details: %{"daemon" => true}}}
         when call.retry and retries > 0 ->
-          attempt(call, deadline, retries - 1)
+          attempt(call, deadline, retries - 1, link.epoch)
 
         {:error, %Error{code: :not_found, details: %{"need" => need} = missing}} = failed
         when need in ["spec", "dataset"] ->

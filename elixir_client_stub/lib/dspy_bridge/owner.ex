@@ -91,7 +91,8 @@ defmodule DSPyBridge.Owner do
           state
           | port: port,
             os_pid: Daemon.pid(port),
-            epoch: state.epoch + 1,
+            # Another owner of this bridge does not count from the beginning again.
+            epoch: System.unique_integer([:monotonic, :positive]),
             status: :greeting,
             opened: System.monotonic_time()
         }
@@ -162,7 +163,9 @@ defmodule DSPyBridge.Owner do
     {:reply, :ok, state}
   end
 
-  defp awaited(:link, %{status: :up} = state), do: {:ok, state.link}
+  defp awaited({:link, last}, %{status: :up, epoch: epoch} = state) when epoch > last,
+    do: {:ok, state.link}
+
   defp awaited(:info, %{status: :up} = state), do: {:ok, state.info}
   defp awaited(:ready, %{status: :up, ready?: true}), do: :ok
 
