@@ -103,7 +103,7 @@ class _Life:
 
     def run(self) -> int:
         """Serve, then shut down; the exit status."""
-        loop = self._loop = Loop()
+        loop = self._loop = Loop(self._on_fault)
         daemon = Daemon(self._settings, self._ends.writer, loop, self._secrets, self._log)
         reading = Reading(
             self._ends.reader, daemon.workers, self._on_data, self._on_end, self._on_failure
@@ -177,6 +177,9 @@ class _Life:
     def _on_failure(self, error: BaseException) -> None:
         self._log.error("reading_failed", error=f"{type(error).__name__}: {error}")
         self._daemon.end(os.EX_SOFTWARE)
+
+    def _on_fault(self, error: Exception) -> None:
+        self._log.error("loop_fault", error=f"{type(error).__name__}: {error}")
 
     def _on_gone(self) -> None:
         """Nobody is left to answer: leave at once."""
