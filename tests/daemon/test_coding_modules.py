@@ -123,6 +123,5 @@ def test_what_they_learned_goes_in_and_comes_out_by_dspy_s_names(daemon, type_):
     state = {"predictors": {names[type_]: {"instructions": "Be brief."}}}
     module = create(daemon, type_, "q -> a", state=state)
     assert daemon.call("get", {"kind": "module", "id": module})["state"] == state
-    args = {"module_id": module, "devset": [{"q": "x", "a": "y"}], "metric": {"code": "return 1"}}
-    # Its LM is the one that fills every field with something: what counts is that it is built.
-    assert daemon.call("evaluate", args, timeout=60)["total"] == 1
+    # Its LM fills every field with something, and may fail so: what counts is that it is built.
+    assert daemon.call("batch", {"module_id": module, "inputs": [{"q": "x"}]})["total"] == 1
