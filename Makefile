@@ -13,21 +13,33 @@ OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 	"$$each" -c '$(OLD_ENOUGH)' 2>/dev/null && echo "$$each" && break; done)
 
-.PHONY: demo test check readme bench lock clean
+# Elixir's client is tested where Elixir is; its project has nothing to fetch.
+CLIENT := elixir_client_stub
+MIX := cd $(CLIENT) && HEX_OFFLINE=1 MIX_ENV=test DSPY_BRIDGE_PYTHON=$(CURDIR)/$(BIN)/python mix
+HAS_ELIXIR := $(shell command -v mix)
+NO_ELIXIR = echo "make: no mix found, so the Elixir client is left out"$(if $(REQUIRE_ELIXIR),; exit 1)
+
+.PHONY: demo test test-elixir check check-elixir readme bench lock clean
 .NOTPARALLEL:
 
 demo: $(INSTALLED)
 	@$(BIN)/dspy-bridge demo
 
 # What measures time and memory runs by itself, after the rest.
-test: $(INSTALLED)
+test: $(INSTALLED) test-elixir
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not load"
 	@$(BIN)/python -m pytest -m load
 
-check: $(INSTALLED)
+test-elixir: $(INSTALLED)
+	@$(if $(HAS_ELIXIR),$(MIX) test,$(NO_ELIXIR))
+
+check: $(INSTALLED) check-elixir
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+
+check-elixir:
+	@$(if $(HAS_ELIXIR),$(MIX) do format --check-formatted + compile --force --warnings-as-errors,$(NO_ELIXIR))
 
 # Writes the generated blocks of the README again; a test fails when they are stale.
 readme: $(INSTALLED)
@@ -52,6 +64,7 @@ lock:
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(CLIENT)/_build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The build tool is locked, too, so nothing is resolved here. `compat` is a line in a .pth file; the

@@ -1,29 +1,46 @@
-"""The daemon's own log: structlog, one line an event, on standard error, secrets masked.
+"""The daemon's own log: one line an event, told to the host if it hears events, else written.
 
-JSON for machines, coloured columns where a person looks on. structlog is imported with the first
-line, because the handshake is answered before that.
+Written lines go to standard error by structlog: JSON for machines, coloured columns where a person
+looks on. structlog is imported with the first of them, because the handshake is answered before
+that. Secrets are masked on either way.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Log"]
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
+MOST_TOLD = 50
+"""Lines that a host is told in one second; a fault that repeats itself must not drown it. The
+others are written."""
+
 
 class Log:
-    """``log.info("event", key=value)``. Standard error is masked where it is written."""
+    """``log.info("event", key=value)``. Standard error is masked where it is written. Any thread.
+
+    Attributes:
+        level: the least level that counts.
+        tell: gives the host a line, `{level, event, **fields}`, and says whether it took it.
+    """
 
     def __init__(self, level: str) -> None:
-        self._level = LEVELS[level]
+        self.level = level
+        self.tell: Callable[[dict[str, Any]], bool] | None = None
+        self._second = 0
+        self._told = 0
         self._logger: Any = None
 
     def set_level(self, level: str) -> None:
-        """Change the least level that is written."""
-        self._level = LEVELS[level]
+        """Change the least level that counts."""
+        self.level = level
 
     def debug(self, event: str, **fields: Any) -> None:
         """For whoever debugs the bridge."""
@@ -41,12 +58,28 @@ class Log:
         """Somebody should look now."""
         self._write("error", event, fields)
 
+    def relay(self, line: dict[str, Any], **more: Any) -> None:
+        """A line that a process of ours told."""
+        fields = {key: value for key, value in line.items() if key not in {"level", "event"}}
+        self._write(line["level"], line["event"], {**fields, **more})
+
     def _write(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        if LEVELS[level] < self._level:
+        if LEVELS[level] < LEVELS[self.level]:
+            return
+        line = {"level": level, "event": event, **fields}
+        if self.tell is not None and self._may_tell() and self.tell(line):
             return
         if self._logger is None:
             self._logger = _logger()
         getattr(self._logger, level)(event, **fields)
+
+    def _may_tell(self) -> bool:
+        # Two threads may count one line as none or as two: the bound is a rough one.
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._told = second, 0
+        self._told += 1
+        return self._told <= MOST_TOLD
 
 
 def _logger() -> Any:

@@ -115,11 +115,14 @@ EVENTS: Mapping[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "status": (
-        "Where a request with `stream` is: a module begins or ends, an LM is asked.",
+        "Where a request with `stream` is: a module or a tool begins or ends, an LM is asked.",
         {
             "type": "object",
             "properties": {
-                "status": {"enum": ["module_start", "module_end", "lm_start"]},
+                "status": {
+                    "enum": ["module_start", "module_end", "lm_start", "tool_start", "tool_end"]
+                },
+                "tool": {"type": "string", "description": "of `tool_start` and `tool_end`"},
                 "module_id": {"type": ["string", "null"]},
                 "predictor": {"type": ["string", "null"], "description": "of `lm_start`"},
                 "call": {"type": "integer", "description": "of `lm_start`"},

@@ -39,7 +39,7 @@ TRACES = 50
 """LM calls that a result shows, the last ones: a run may make tens of thousands."""
 
 SECONDS_BETWEEN_REPORTS = 0.25
-"""What is between two reports that tell nothing new but what was spent."""
+"""What is told sooner waits for the others: whatever the daemon reads interrupts a call of its."""
 
 PATIENCE = 5
 """LM calls that fail in a row, with no answer in between, before the LM is taken for out."""
@@ -85,6 +85,7 @@ class Run:
         self._failure: BridgeError | None = None
         self._reported = 0.0
         self._unreported = False
+        self._news: list[dict[str, Any]] = []
         self._late: threading.Timer | None = None
         self._over = False
         self._lock = threading.Lock()
@@ -201,25 +202,35 @@ class Run:
         self.tick(now=True, score=score)
 
     def tick(self, *, now: bool = False, score: float | None = None, **more: Any) -> None:
-        """Report progress: now if it is news, else once the last report is old enough.
+        """Report progress, each piece of news (`now`) and otherwise what was spent.
 
-        Whatever is spent is told `SECONDS_BETWEEN_REPORTS` later at the latest, also where nothing
-        follows for long: a process that is killed takes no more than that with it.
+        All is told `SECONDS_BETWEEN_REPORTS` later at the latest, also where nothing follows for
+        long: a process that is killed takes no more than that with it.
         """
         with self._lock:
             if self._over:
                 return
-            self._unreported = True
+            if now:
+                self._news.append({**self._progress(time.monotonic(), score), **more})
+            # What was spent before a piece of news is in it.
+            self._unreported = not now
             left = SECONDS_BETWEEN_REPORTS - (time.monotonic() - self._reported)
-            if not now and left > 0:
+            if left > 0:
                 self._tick_late(left)
                 return
+        self._tell()
+
+    def _tell(self) -> None:
         # One after the other: whoever reads them counts on growing numbers.
         with self._telling:
             with self._lock:
                 self._reported = at = time.monotonic()
+                reports, self._news = self._news, []
+                if self._unreported:
+                    reports.append(self._progress(at, None))
                 self._unreported = False
-            self._report({**self._progress(at, score), **more})
+            for report in reports:
+                self._report(report)
 
     def _progress(self, at: float, score: float | None) -> dict[str, Any]:
         spent = self.spent()
@@ -249,19 +260,14 @@ class Run:
     def _tell_late(self) -> None:
         with self._lock:
             self._late = None
-            unreported = self._unreported
-        if unreported:
-            self.tick(now=True)
+        self._tell()
 
     def _best_score(self) -> float | None:
         return self.board.best_score() if self.final_score is None else self.final_score
 
     def close(self) -> None:
         """Tell what is left to tell, and nothing more: some of DSPy's threads end late."""
-        with self._lock:
-            unreported = self._unreported
-        if unreported:
-            self.tick(now=True)
+        self._tell()
         with self._lock:
             self._over = True
             late, self._late = self._late, None

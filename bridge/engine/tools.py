@@ -14,7 +14,7 @@ from pydantic import PrivateAttr
 
 from bridge.engine.conversion import plain
 from bridge.sandbox.functions import tool_of
-from bridge.scope import Stopped, current_scope
+from bridge.scope import Stopped, current_module, current_scope
 from protocol.errors import BridgeError, Unsupported
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class BridgeTool(dspy.Tool):  # type: ignore[misc]
         faults = self._faults(args)
         if faults:
             return f"Execution error in {self.name}: {faults}"
+        self._tell("tool_start")
         try:
             return answer_tool(self._spec, args)
         except Unsupported as error:
@@ -60,6 +61,15 @@ class BridgeTool(dspy.Tool):  # type: ignore[misc]
             raise Stopped(error) from error
         except BridgeError as error:
             return f"Execution error in {self.name}: {error.message}"
+        finally:
+            self._tell("tool_end")
+
+    def _tell(self, what: str) -> None:
+        """Where a streamed request is, for its host."""
+        stream, module = current_scope.get().stream, current_module.get()
+        if stream is not None:
+            module_id = None if module is None else module.module_id
+            stream.status({"status": what, "tool": self.name, "module_id": module_id})
 
     def _faults(self, args: Mapping[str, Any]) -> str:
         faults = list(self._validator.iter_errors(args))[:MOST_FAULTS]

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.hostlink import HostLink
+    from bridge.log import Log
     from bridge.specs.lms import LMSpec, LMTable
+    from protocol import Event
 
 __all__ = ["Child", "Orders"]
 
@@ -56,9 +58,10 @@ class Orders:
 class Child:
     """A run's process. `run` blocks its thread; the other methods may be called meanwhile."""
 
-    def __init__(self, log_level: str) -> None:
+    def __init__(self, log: Log) -> None:
+        self._log = log
         argv = [sys.executable, "-m", "bridge", "--worker", "--drain-ms", "1"]
-        self._port = Port([*argv, "--log-level", log_level], env=ENVIRONMENT)
+        self._port = Port([*argv, "--log-level", log.level], env=ENVIRONMENT)
         give_way(self.pid)
         self._begun = threading.Event()
         self._stopping = False
@@ -92,7 +95,14 @@ class Child:
 
     def _run(self, orders: Orders, on_progress: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
         port = self._port
-        port.on_event = lambda event: on_progress(event.data) if event.event == "progress" else None
+
+        def hear(event: Event) -> None:
+            if event.event == "progress":
+                on_progress(event.data)
+            elif event.event == "log":
+                self._log.relay(event.data, run_id=orders.arguments["run_id"])
+
+        port.on_event = hear
         port.on_call = lambda call: orders.host.relay(call, port)
         port.on_cancel_call = lambda cancel: orders.host.withdraw(port, cancel.call)
         self._host = orders.host

@@ -113,8 +113,7 @@ class Runs:
 
     def __init__(self, store: RunStore, log_level: str) -> None:
         self._store = store
-        self._log_level = log_level
-        self._log = Log(log_level)
+        self.log = Log(log_level)
         self._lock = threading.Lock()
         self._runs: dict[tuple[str | None, str], Run] = {}
         self._evaluations: dict[tuple[str | None, str], Callable[[], bool]] = {}
@@ -240,7 +239,7 @@ class Runs:
         scope: Scope,
         on_progress: Callable[[dict[str, Any]], None],
     ) -> dict[str, Any]:
-        child = Child(self._log_level)
+        child = Child(self.log)
         with self._lock:
             run.child = child
             stopping = run.stopping
@@ -346,7 +345,7 @@ class Runs:
         except OSError as error:
             if loud:
                 raise
-            self._log.warning("run_not_saved", run_id=run.run_id, part=part, error=str(error))
+            self.log.warning("run_not_saved", run_id=run.run_id, part=part, error=str(error))
 
 
 def _no_run(run_id: str) -> NotFound:

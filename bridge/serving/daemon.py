@@ -87,6 +87,7 @@ class Daemon:
         self.status: int | None = None
         self._boundary = Boundary(log)
         self._log = log
+        log.tell = self._tell_line
         self._turn = threading.Lock()
         self._jobs: list[Job] = []
         self._ending = False
@@ -295,10 +296,20 @@ class Daemon:
         self, name: str, request_id: int | str | None, data: dict[str, Any], codec: Codec
     ) -> None:
         """Tell the host something, if it speaks version 2 and wants to hear. Any thread."""
-        if self.session.version > 1 and self._tells_events:
+        if self._hears_events():
             frame = self.session.encode_event(name, request_id, data, codec)
             if frame is not None:
                 self.outbox.send(frame)
+
+    def _hears_events(self) -> bool:
+        return self.session.version > 1 and self._tells_events
+
+    def _tell_line(self, line: dict[str, Any]) -> bool:
+        """Tell the host a line of the log; False leaves it for standard error. Any thread."""
+        if self._overfull() or not self._hears_events():
+            return False
+        self._send_event("log", None, line, self._hello_codec)
+        return True
 
     def _tell_progress(self, entry: Entry, data: dict[str, Any], *, detached: bool = False) -> None:
         """Tell how a request goes; a detached run has no request any more. Any thread."""
@@ -322,6 +333,7 @@ class Daemon:
     def _open_desk(self, desk: Desk) -> None:
         with self._turn:
             self._desk = desk
+            desk.runs.log = self._log
             self._services.registry, self._services.runs = desk.registry, desk.runs
             self._jobs = []
             while self._held:

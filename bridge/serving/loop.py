@@ -36,12 +36,14 @@ class Timer:
 
 
 class Loop:
-    """Calls one thing after another. What it calls must not raise, and must not wait.
+    """Calls one thing after another; what it calls must not wait.
 
+    What one raises goes to `on_error`, and the others go on: a daemon is more than one fault.
     `call_soon_threadsafe` is for any thread, and for signal handlers; the rest is for the loop's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_error: Callable[[Exception], None]) -> None:
+        self._on_error = on_error
         self._calls: deque[Callable[[], None]] = deque()
         self._timers: list[Timer] = []
         self._numbers = itertools.count()
@@ -98,12 +100,18 @@ class Loop:
             if fd == self._woken:
                 os.read(fd, 4096)
             elif fd in self._writers:
-                self._writers[fd]()
+                self._do(self._writers[fd])
         now = time.monotonic()
         while self._timers and self._timers[0].due <= now:
             timer = heapq.heappop(self._timers)
             if timer.call is not None:
-                timer.call()
+                self._do(timer.call)
         # Only what is there now: a call that asks for another must not keep the timers waiting.
         for _ in range(len(self._calls)):
-            self._calls.popleft()()
+            self._do(self._calls.popleft())
+
+    def _do(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - whatever it was, the others go on
+            self._on_error(error)

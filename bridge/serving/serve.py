@@ -74,6 +74,7 @@ def serve(settings: Settings) -> None:
     try:
         status = _Life(settings, ends, secrets, log, parent).run()
     except BaseException as error:  # noqa: BLE001 - whatever it was, nothing may keep us
+        log.tell = None
         log.error("daemon_failed", error=f"{type(error).__name__}: {error}")  # noqa: TRY400 - not logging's log
     ends.restore()
     os._exit(status)
@@ -102,7 +103,7 @@ class _Life:
 
     def run(self) -> int:
         """Serve, then shut down; the exit status."""
-        loop = self._loop = Loop()
+        loop = self._loop = Loop(self._on_fault)
         daemon = Daemon(self._settings, self._ends.writer, loop, self._secrets, self._log)
         reading = Reading(
             self._ends.reader, daemon.workers, self._on_data, self._on_end, self._on_failure
@@ -177,6 +178,9 @@ class _Life:
         self._log.error("reading_failed", error=f"{type(error).__name__}: {error}")
         self._daemon.end(os.EX_SOFTWARE)
 
+    def _on_fault(self, error: Exception) -> None:
+        self._log.error("loop_fault", error=f"{type(error).__name__}: {error}")
+
     def _on_gone(self) -> None:
         """Nobody is left to answer: leave at once."""
         self._ends.restore()
@@ -208,6 +212,8 @@ class _Life:
             daemon.inflight.stop(entry, Cancelled("the daemon is shutting down"))
 
     def _flush(self, daemon: Daemon) -> None:
+        # What is said from here on would come after the last words.
+        self._log.tell = None
         daemon.outbox.on_drained = lambda: None
         self._loop.run_until(lambda: not daemon.outbox.pending, FLUSH_SECONDS)
         if daemon.outbox.pending:

@@ -22,6 +22,7 @@ from tests.daemon.asking import (
 )
 from tests.daemon.hosting import Host, last_question
 from tests.daemon.raw_daemon import packed
+from tests.daemon.streaming import forward_streamed
 
 ADD = {
     "name": "add",
@@ -184,6 +185,18 @@ def test_a_tool_that_fails_is_told_to_the_lm_without_our_paths(host):
     assert "no such city" in seen
     assert ".py" not in seen
     assert "Traceback" not in seen
+
+
+def test_a_streamed_agent_tells_when_its_tools_begin_and_end(host):
+    host.answers("tool", "add", lambda call: 5)
+    module, _ = agent(host, step("add", '{"a": 2, "b": 3}'), step("finish"), ANSWERED)
+    hearing = forward_streamed(host.port, module, {"question": "2+3"})
+    told = hearing.statuses("tool_start", "tool_end")
+    assert [(row["status"], row["tool"], row["module_id"]) for row in told] == [
+        ("tool_start", "add", module),
+        ("tool_end", "add", module),
+    ]
+    assert hearing.last_call() == {"reasoning": "because", "answer": "5"}
 
 
 def test_react_keeps_its_tools_when_it_is_exported(host):

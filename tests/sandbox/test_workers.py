@@ -91,9 +91,13 @@ def test_who_gives_up_waiting_for_a_worker_leaves_it_to_the_next(workers):
 
 
 def test_an_error_while_it_waits_leaves_the_worker_to_the_next(workers):
-    with pytest.raises(ZeroDivisionError), workers.session(BOUNDS, never) as session:
-        session.start("ask()", {})
-        with session.waiting():
-            raise ZeroDivisionError
+    def fail_while_waiting():
+        with workers.session(BOUNDS, never) as session:
+            session.start("ask()", {})
+            with session.waiting():
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_while_waiting()
     with workers.session(BOUNDS, never) as session:
         assert session.start("return 3", {}) == Ended(3)

@@ -1,0 +1,78 @@
+defmodule DSPyBridge.HostCalls do
+  @moduledoc false
+  # The host calls that are open, and the tasks that serve them.
+  #
+  # A task answers for itself, whatever its callback does; only one that was killed cannot.
+
+  alias DSPyBridge.{Bridge, Callbacks, Link, Wire}
+
+  @type t :: %__MODULE__{}
+
+  defstruct by_call: %{}, by_monitor: %{}
+
+  @doc "Serves a call in a task of its own."
+  @spec start(t(), Wire.id(), Bridge.t(), Link.t(), binary()) :: t()
+  def start(%__MODULE__{} = open, call, bridge, link, frame) do
+    tasks = Bridge.part(bridge, :tasks)
+
+    {:ok, task} = Task.Supervisor.start_child(tasks, Callbacks, :serve, [bridge, link, frame])
+
+    monitor = Process.monitor(task)
+
+    %__MODULE__{
+      by_call: Map.put(open.by_call, call, {task, monitor}),
+      by_monitor: Map.put(open.by_monitor, monitor, call)
+    }
+  end
+
+  @doc "The daemon no longer wants the answer: the task is killed."
+  @spec cancel(t(), Wire.id()) :: t()
+  def cancel(%__MODULE__{} = open, call) do
+    case open.by_call do
+      %{^call => {task, monitor}} ->
+        kill(task, monitor)
+        forget(open, call, monitor)
+
+      _ ->
+        open
+    end
+  end
+
+  @doc """
+  A monitored process ended: which call it served, and whether that was answered.
+
+  `:unknown` of a task that was gone before it was monitored. To answer such a call is right in
+  either case: the daemon drops an answer that is not the first.
+  """
+  @spec ended(t(), reference(), term()) ::
+          {:answered | :unknown | :killed, Wire.id(), t()} | :none
+  def ended(%__MODULE__{} = open, monitor, reason) do
+    case open.by_monitor do
+      %{^monitor => call} ->
+        how = Map.get(%{normal: :answered, noproc: :unknown}, reason, :killed)
+        {how, call, forget(open, call, monitor)}
+
+      _ ->
+        :none
+    end
+  end
+
+  @doc "The daemon is gone: nobody wants any answer."
+  @spec cancel_all(t()) :: t()
+  def cancel_all(%__MODULE__{by_call: by_call}) do
+    for {_call, {task, monitor}} <- by_call, do: kill(task, monitor)
+    %__MODULE__{}
+  end
+
+  defp kill(task, monitor) do
+    Process.demonitor(monitor, [:flush])
+    Process.exit(task, :kill)
+  end
+
+  defp forget(open, call, monitor) do
+    %__MODULE__{
+      by_call: Map.delete(open.by_call, call),
+      by_monitor: Map.delete(open.by_monitor, monitor)
+    }
+  end
+end
