@@ -105,13 +105,7 @@ class Program:
         if failure is not None:
             # Raised here and not above, so that it holds nothing of what the source had.
             raise failure
-        if not isinstance(value, dict):
-            kind = "nothing" if value is None else f"a {type(value).__name__}"
-            raise ProgramError(
-                f"forward_fn: gave {kind} where a map of output fields is wanted, "
-                "such as {'answer': …}, or a module's prediction"
-            )
-        return value
+        return _outputs(value)
 
 
 @dataclass(slots=True)
@@ -208,6 +202,16 @@ class _Run:
         if twice:
             raise _UnfitError("TypeError", f"self.{name} got {min(twice)!r} twice")
         return part.name, {**by_place, **named}
+
+
+def _outputs(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    kind = "nothing" if value is None else f"a {type(value).__name__}"
+    raise ProgramError(
+        f"forward_fn: gave {kind} where a map of output fields is wanted, "
+        "such as {'answer': …}, or a module's prediction"
+    )
 
 
 def _given(value: Any) -> Any:
