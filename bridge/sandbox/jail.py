@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Jail", "why_not"]
 
@@ -42,7 +45,9 @@ class Jail:
     """
 
     def __init__(self, worker: Path, address_space: int) -> None:
-        source = (Path(__file__).parent / "launcher.py").read_text(encoding="utf-8")
+        from pathlib import Path as File  # noqa: PLC0415 - `hello` needs none of it
+
+        source = File(__file__).with_name("launcher.py").read_text(encoding="utf-8")
         text = f"#!{sys.executable} -ISB\n{source}\n\n"
         text += f"lock_in_and_run({str(worker)!r}, {address_space})\n"
         self._fd = os.memfd_create("sandbox-launcher")

@@ -5,10 +5,8 @@ Importing this costs nothing; the first run of given source starts the workers.
 
 from __future__ import annotations
 
-import sys
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge.sandbox.bounds import Bounds
@@ -77,23 +75,14 @@ class Sandbox:
                     del self._images[next(iter(self._images))]
         return kept
 
-    def about(self) -> dict[str, Any]:
-        """``{engine, version, jailed, note?}``: without importing the engine, for `hello`."""
-        version = _installed_version()
+    def about(self, version: str | None) -> dict[str, Any]:
+        """``{engine, version, jailed, note?}``, for `hello`: the engine is not imported for it."""
         if version is None:
             note: str | None = f"{ENGINE} is not installed"
         else:
             note = why_not() if self._workers is None else self._workers.note
         about = {"engine": ENGINE, "version": version, "jailed": note is None}
         return about if note is None else {**about, "note": note}
-
-
-def _installed_version() -> str | None:
-    """By the name of its metadata's folder: `importlib.metadata` costs half a handshake."""
-    for place in sys.path:
-        for found in Path(place or ".").glob("pydantic_monty-*.dist-info"):
-            return found.name.removeprefix("pydantic_monty-").removesuffix(".dist-info")
-    return None
 
 
 sandbox = Sandbox()

@@ -48,7 +48,7 @@ def greeting_of(protocol: int, loading: Loading, limits: Limits) -> dict[str, An
             "max_batch_concurrency": limits.max_batch_concurrency,
             "default_deadline_ms": limits.default_deadline_ms,
         },
-        "sandbox": sandbox.about(),
+        "sandbox": sandbox.about(_installed_version("pydantic_monty")),
         "codecs": ["json", "msgpack"],
     }
 
