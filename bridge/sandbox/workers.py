@@ -6,8 +6,8 @@ else needs a worker and none is free, the session that has waited longest is wri
 So thousands of programs wait on a handful of workers, a few programs never pay for that, and a
 program within a program cannot wait for the worker that the outer one holds.
 
-The engine is called on a few threads only. What it needs of a stack, 70 KB, would stay with every
-thread that ever called it, and each program in flight has one.
+When many are in flight the engine is called on a few threads only: what it needs of a stack, 70 KB,
+would stay with every thread that ever called it, and each program in flight has one.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ T = TypeVar("T")
 LOOK_SECONDS = 2.0
 """How often who waits for a worker looks whether its request is still wanted."""
 
+FEW = 32
+"""Sessions that call the engine on their own threads: a hand-over costs more than a small turn."""
+
 PATIENCE_SECONDS = 60.0
 """How long to wait for a worker: many times what all the others may compute before."""
 
@@ -48,6 +51,7 @@ class Workers:
         self._starting = threading.Lock()
         self._pool: Pool | None = None
         self._free = limits.sandbox_workers
+        self._live = 0
         self._threads = ThreadPoolExecutor(limits.sandbox_workers + 1, "sandbox")
         self._lent: OrderedDict[int, Session] = OrderedDict()
         self._waiting: deque[threading.Event] = deque()
@@ -67,10 +71,14 @@ class Workers:
             Busy: there was no worker in time.
         """
         session = Session(self, bounds, check, image)
+        with self._lock:
+            self._live += 1
         try:
             yield session
         finally:
             session.close()
+            with self._lock:
+                self._live -= 1
 
     @property
     def note(self) -> str | None:
@@ -130,6 +138,8 @@ class Workers:
     def call(self, work: Callable[[], T]) -> T:
         """What `work` gives, which calls the engine."""
         with turnstile.outside():
+            if self._live <= FEW:
+                return work()
             return self._threads.submit(work).result()
 
     def leave(self, seat: Seat | None) -> None:
