@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bridge.__main__ import main
-from bridge.engine import embedded
+from bridge.embedded import answering
 
 LINES = 100
 
@@ -59,5 +59,5 @@ def noisy(answer: Any) -> Any:
 
 if __name__ == "__main__":
     # Before the engine takes its own reference to it, which is when DSPy is imported.
-    embedded.answer = noisy(embedded.answer)
+    answering.answer = noisy(answering.answer)
     main()

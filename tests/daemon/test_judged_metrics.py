@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.client import Port, RequestFailed
+from tests.daemon.asking import refused
 from tests.daemon.lm_maps import lm_map
 
 if TYPE_CHECKING:
@@ -77,13 +78,14 @@ def test_a_judge_whose_reply_has_no_score_fails_as_a_metric_with_the_index(port,
     assert caught.value.error["details"]["index"] == 0
 
 
-def test_a_judge_that_is_out_is_an_error_of_its_lm_in_every_row(port, lm_server) -> None:
+def test_a_judge_that_is_out_is_an_error_of_its_lm(port, lm_server) -> None:
     prepare(port, lm_server, "out")
     judge = {**lm_map(lm_server, "local", "judge-out+auth"), "max_retries": 0}
     port.call("configure", {"lms": {"judge": judge}})
     args = {"module_id": "qa", "devset": ROWS, "metric": judged(), "max_concurrency": 1}
-    rows = port.call("evaluate", args)["rows"]
-    assert [row["error"]["code"] for row in rows] == ["lm_auth", "lm_auth"]
+    error = refused(port, "evaluate", args)
+    assert error["code"] == "lm_auth"
+    assert error["details"]["failed"] == 2
 
 
 def test_an_optimizer_bootstraps_what_the_judge_accepts(port, lm_server) -> None:

@@ -70,7 +70,7 @@ def test_a_mistake_is_named_with_what_would_be_right(daemon, more, path, nearest
     [
         ({"optimizer": "BootstrapFinetune"}, "unsupported"),
         ({"optimizer": "GRPO"}, "unsupported"),
-        ({"metric": {"host": "mine"}}, "unsupported"),
+        ({"metric": {"host": "unknown here"}}, "metric_error"),
         ({"program": "nowhere"}, "not_found"),
         ({"trainset": "no-dataset"}, "not_found"),
         ({"resume": "no-run"}, "not_found"),
