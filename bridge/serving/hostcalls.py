@@ -11,8 +11,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from contextvars import Context, copy_context
-from dataclasses import dataclass, field
+from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from protocol.errors import CODES, BridgeError, HostError, NotFound, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Context
 
     from bridge.hostlink import Asker
     from bridge.scope import Scope
@@ -36,29 +36,43 @@ MOST_OPEN = 100_000
 """Calls without an answer; each blocks a thread of ours or of a child's, so there are far fewer."""
 
 
-@dataclass(slots=True, eq=False)
 class OpenCall:
-    """One call on its way.
+    """One call on its way. Its `id` is what the host answers under.
 
-    Attributes:
-        id: what the host answers under.
-        what: the call in words, for errors.
+    Args:
+        number: the id.
+        target: one of `protocol.HOST_CALL_TARGETS`.
+        name: which of the host's functions.
         codec: of the request that caused it.
         scope: the asking request's; None for a call that is relayed.
         context: the asking thread's, which requests of the host's within this call run in.
         asker: whose call is relayed, and `asked_as` its own number for it.
-        heard: what the host said of a call of our own: pieces of text, then the answer.
     """
 
-    id: int
-    target: str
-    what: str
-    codec: Codec
-    scope: Scope | None = None
-    context: Context | None = None
-    asker: Asker | None = None
-    asked_as: Id | None = None
-    heard: SimpleQueue[str | HostAnswer | BridgeError | None] = field(default_factory=SimpleQueue)
+    __slots__ = ("asked_as", "asker", "codec", "context", "heard", "id", "scope", "target", "what")
+
+    def __init__(
+        self,
+        number: int,
+        target: str,
+        name: str,
+        *,
+        codec: Codec,
+        scope: Scope | None = None,
+        context: Context | None = None,
+        asker: Asker | None = None,
+        asked_as: Id | None = None,
+    ) -> None:
+        self.id = number
+        self.target = target
+        self.what = f"{target} {name!r}"
+        self.codec = codec
+        self.scope = scope
+        self.context = context
+        self.asker = asker
+        self.asked_as = asked_as
+        # What the host said of a call of our own: pieces of text, then the answer.
+        self.heard: SimpleQueue[str | HostAnswer | BridgeError | None] = SimpleQueue()
 
     @property
     def hear(self) -> Callable[[str], None] | None:
@@ -117,7 +131,7 @@ class HostCalls:
                 f"{target} {name!r} is the host's, and this connection takes no host calls: say "
                 "hello with protocol 2, and with 'calls' in `accepts`"
             )
-        opened = OpenCall(next(self._numbers), target, f"{target} {name!r}", **call)
+        opened = OpenCall(next(self._numbers), target, name, **call)
         with self._lock:
             if len(self._open) >= MOST_OPEN:
                 raise HostError(f"{MOST_OPEN} host calls have no answer yet")
@@ -227,13 +241,15 @@ def _hand_back(opened: OpenCall, asker: Asker, answer: HostAnswer) -> None:
         asker.answer(asked_as, error=failure.to_wire())
 
 
-@dataclass(frozen=True, slots=True)
 class _Link:
     """The way to the host for one request; `bridge.hostlink.HostLink`."""
 
-    calls: HostCalls
-    request_id: Id | None
-    codec: Codec
+    __slots__ = ("calls", "codec", "request_id")
+
+    def __init__(self, calls: HostCalls, request_id: Id | None, codec: Codec) -> None:
+        self.calls = calls
+        self.request_id = request_id
+        self.codec = codec
 
     def ask(
         self,
