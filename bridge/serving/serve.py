@@ -7,7 +7,8 @@ shortly after when the host says nothing. Shutdown, each step bounded:
 2. let requests in flight finish, at most `drain_ms`;
 3. cancel the rest, which answers them;
 4. let the host take what is written, at most `FLUSH_SECONDS`;
-5. restore the pipe's flags and `os._exit`: a thread stuck in a call must not keep us.
+5. restore the pipe's flags, end what was started, and `os._exit`: a thread stuck in a call must not
+   keep us.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from bridge.log import Log
 from bridge.secrets import Secrets
+from bridge.serving.children import end_children
 from bridge.serving.daemon import Daemon
 from bridge.serving.descriptors import Ends, claim
 from bridge.serving.loop import Loop
@@ -77,6 +79,7 @@ def serve(settings: Settings) -> None:
         log.tell = None
         log.error("daemon_failed", error=f"{type(error).__name__}: {error}")  # noqa: TRY400 - not logging's log
     ends.restore()
+    end_children()
     os._exit(status)
 
 
@@ -184,11 +187,13 @@ class _Life:
     def _on_gone(self) -> None:
         """Nobody is left to answer: leave at once."""
         self._ends.restore()
+        end_children()
         os._exit(os.EX_OK)
 
     def _on_signal(self) -> None:
         if self._daemon.status is not None:
             # Asked twice: somebody is waiting.
+            end_children()
             os._exit(128 + signal.SIGTERM)
         self._daemon.end(os.EX_OK)
 

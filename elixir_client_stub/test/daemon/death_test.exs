@@ -10,8 +10,8 @@ defmodule DSPyBridge.DeathTest do
   @moduletag :daemon
   @script Path.expand("../support/mortal.exs", __DIR__)
 
-  # The promise is three seconds; a machine that is busy with other tests is given more.
-  @within 15_000
+  # The promise, in milliseconds.
+  @within 3_000
 
   setup do
     %{server: start_supervised!(LMServer)}
