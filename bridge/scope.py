@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bridge.stream import Stream
 
 __all__ = [
+    "FARTHEST_DEADLINE_MS",
     "Budget",
     "ModuleCall",
     "Scope",
@@ -35,6 +36,10 @@ __all__ = [
     "current_scope",
     "current_tally",
 ]
+
+
+FARTHEST_DEADLINE_MS = 366 * 24 * 3600 * 1000
+"""A year: a later deadline is none, and an integer of any size may come."""
 
 
 class Stopped(BaseException):
@@ -112,8 +117,8 @@ class Scope:
     each LM call's end, with its error or None. `progress` tells the host, under the request's id
     while it has no answer, or under none with ``detached=True``. A scope with a `parent` is a
     request that the host sent while it answers a call of the parent's: what it spends is spent
-    there as well, and it ends with it. `stream` takes what a
-    streamed request tells its host meanwhile; None where nobody asked.
+    there as well, and it ends with it. `stream` takes what a streamed request tells its host
+    meanwhile; None where nobody asked.
     """
 
     request_id: int | str | None = None

@@ -14,7 +14,7 @@ from bridge.commands.table import COMMANDS
 from bridge.registry import Registry
 from bridge.runs.store import RunStore, default_directory
 from bridge.runs.table import Runs
-from bridge.scope import Budget, Scope
+from bridge.scope import FARTHEST_DEADLINE_MS, Budget, Scope
 from bridge.specs.checking import Args, checked, nearest
 from bridge.specs.lms import LMSpec, parse_lm
 from protocol.errors import UnknownCommand, Unsupported
@@ -28,9 +28,6 @@ __all__ = ["Desk"]
 
 ENDING_SECONDS = 30.0
 """For a run to end by itself when its time is up: the LM calls it waits for, and its result."""
-
-FARTHEST_DEADLINE_MS = 366 * 24 * 3600 * 1000
-"""A year: a later deadline is none, and an integer of any size may come."""
 
 
 class BudgetArgs(Args):
@@ -66,7 +63,6 @@ class Desk:
 
         Raises:
             InvalidArgs: a part of the envelope is wrong, with its path.
-            NotFound: `parent` names no host call in progress.
             Unsupported: `stream`, of a command that has none, or of a host that takes no events.
         """
         if request.stream:

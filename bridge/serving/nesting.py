@@ -11,7 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from bridge.scope import Scope, Stopped
+from bridge.scope import FARTHEST_DEADLINE_MS, Scope, Stopped
 from protocol.errors import (
     BridgeError,
     Busy,
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from bridge.serving.inflight import Entry
 
 __all__ = ["Nested"]
-
-FARTHEST_MS = 366 * 24 * 3600 * 1000
-"""A year: an integer of any size may come."""
 
 PASSED = ("budget", "lm", "trace")
 """What of the envelope goes on to a child as it is; the tenant is the run's."""
@@ -104,7 +101,9 @@ class Nested:
             raise Unsupported("stream: what runs within an optimizer's run is not streamed")
         scope = Scope(request.id, tenant=request.tenant)
         if request.deadline_ms is not None:
-            scope.deadline = time.monotonic() + min(request.deadline_ms, FARTHEST_MS) / 1000
+            scope.deadline = (
+                time.monotonic() + min(request.deadline_ms, FARTHEST_DEADLINE_MS) / 1000
+            )
         envelope = {
             name: value for name in PASSED if (value := getattr(request, name)) not in (None, False)
         }
