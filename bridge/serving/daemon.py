@@ -220,9 +220,9 @@ class Daemon:
                 return
             scope = desk.scope_of(request, self._services, None if call is None else call.scope)
             scope.host = self.calls.link(request.id, entry.codec)
-            scope.progress = partial(self._tell_progress, entry)
+            scope.progress = partial(self._tell_progress, request.id, entry.order, entry.codec)
             if request.stream:
-                scope.stream = self._stream_of(entry)
+                scope.stream = self._stream_of(request.id, entry.codec)
             self.inflight.watch(entry, scope)
             hear = None if call is None else call.hear
             result = desk.run(request, Invocation(self._services, scope, hear))
@@ -241,9 +241,12 @@ class Daemon:
             return
         self._finish(entry, result)
 
-    def _stream_of(self, entry: Entry) -> Stream:
+    # What a scope holds must not hold its entry: a cycle would keep each request's arguments until
+    # the garbage collector comes by.
+
+    def _stream_of(self, request_id: int | str, codec: Codec) -> Stream:
         return Stream(
-            lambda name, data: self._send_event(name, entry.request.id, data, entry.codec),
+            lambda name, data: self._send_event(name, request_id, data, codec),
             self.outbox,
             self._services.secrets.safe,
             self.settings.limits.max_frame,
@@ -311,13 +314,21 @@ class Daemon:
         self._send_event("log", None, line, self._hello_codec)
         return True
 
-    def _tell_progress(self, entry: Entry, data: dict[str, Any], *, detached: bool = False) -> None:
+    def _tell_progress(
+        self,
+        request_id: int | str,
+        order: int,
+        codec: Codec,
+        data: dict[str, Any],
+        *,
+        detached: bool = False,
+    ) -> None:
         """Tell how a request goes; a detached run has no request any more. Any thread."""
         if detached:
-            self._send_event("progress", None, data, entry.codec)
-        elif self.inflight.holds(entry):
+            self._send_event("progress", None, data, codec)
+        elif self.inflight.holds(request_id, order):
             # Once answered, its id may be another request's.
-            self._send_event("progress", entry.request.id, data, entry.codec)
+            self._send_event("progress", request_id, data, codec)
 
     def _refuse(self, entry: Entry, error: BridgeError) -> None:
         self.admission.withdraw(entry.scope)
@@ -338,7 +349,7 @@ class Daemon:
             self._jobs = []
             while self._held:
                 entry = self._held.popleft()
-                if self.inflight.holds(entry):
+                if self.inflight.holds(entry.request.id, entry.order):
                     self._start(entry, desk)
             jobs = self._jobs
         self._end_if_asked()

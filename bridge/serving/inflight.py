@@ -89,9 +89,10 @@ class InFlight:
         """Whether a request of this id waits for its answer."""
         return request_id in self._entries
 
-    def holds(self, entry: Entry) -> bool:
-        """Whether `entry` still wants its answer."""
-        return self._entries.get(entry.request.id) is entry
+    def holds(self, request_id: int | str, order: int) -> bool:
+        """Whether the entry of this id that came as number `order` still wants its answer."""
+        entry = self._entries.get(request_id)
+        return entry is not None and entry.order == order
 
     def claim(self, entry: Entry) -> bool:
         """Whether the caller is the one to answer `entry`; only the first is."""
