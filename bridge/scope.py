@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,8 @@ from bridge.turnstile import turnstile
 from protocol.errors import BridgeError, BudgetExceeded, DeadlineExceeded, HostError, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from bridge.hostlink import HostLink
     from bridge.stream import Stream
@@ -209,19 +209,9 @@ class Scope:
             return at_most
         return max(0.0, min(at_most, self.deadline - time.monotonic()))
 
-    @contextmanager
-    def abortable(self, abort: Callable[[], None]) -> Iterator[None]:
+    def abortable(self, abort: Callable[[], None]) -> AbstractContextManager[None]:
         """While inside, `stop` calls `abort` (from its own thread) to break the wait."""
-        with self._lock:
-            key = id(abort)
-            if self._error is None:
-                self._aborts[key] = abort
-        try:
-            self.check()
-            yield
-        finally:
-            with self._lock:
-                self._aborts.pop(key, None)
+        return _Abortable(self, abort)
 
     def on_stop(self, abort: Callable[[], None]) -> None:
         """Let `stop` call `abort`, however long this scope lives; at once if it was stopped."""
@@ -350,6 +340,31 @@ class Scope:
         """A note for `_meta.warnings`; at most 50, each once."""
         if text not in self.warnings and len(self.warnings) < 50:
             self.warnings.append(text)
+
+
+class _Abortable:
+    """Around every wait for an LM: as a generator, it would cost twice as much."""
+
+    __slots__ = ("_abort", "_scope")
+
+    def __init__(self, scope: Scope, abort: Callable[[], None]) -> None:
+        self._scope = scope
+        self._abort = abort
+
+    def __enter__(self) -> None:
+        scope = self._scope
+        with scope._lock:  # noqa: SLF001 - the two are one thing
+            if scope._error is None:  # noqa: SLF001
+                scope._aborts[id(self)] = self._abort  # noqa: SLF001
+        try:
+            scope.check()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        with self._scope._lock:  # noqa: SLF001 - the two are one thing
+            self._scope._aborts.pop(id(self), None)  # noqa: SLF001
 
 
 current_scope: ContextVar[Scope] = ContextVar("current_scope")

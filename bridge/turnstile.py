@@ -20,11 +20,11 @@ import enum
 import threading
 import time
 from collections import deque
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 __all__ = ["Ticket", "Turnstile", "turnstile"]
 
@@ -81,27 +81,18 @@ class Turnstile:
         """Whether somebody is inside."""
         return self._inside > 0
 
-    @contextmanager
-    def inside(self) -> Iterator[None]:
-        """Compute here."""
-        if getattr(self._mine, "inside", False):
-            yield
-            return
-        self._enter()
-        try:
-            yield
-        finally:
-            self._leave()
+    @property
+    def is_inside(self) -> bool:
+        """Whether this thread is."""
+        return getattr(self._mine, "inside", False)
 
-    @contextmanager
-    def outside(self) -> Iterator[None]:
+    def inside(self) -> AbstractContextManager[None]:
+        """Compute here."""
+        return _Inside(self)
+
+    def outside(self) -> AbstractContextManager[None]:
         """Wait here. A thread that was not inside passes through."""
-        was_inside = self._leave()
-        try:
-            yield
-        finally:
-            if was_inside:
-                self._enter()
+        return _Outside(self)
 
     def when_free(
         self, job: Callable[[], None], submit: Callable[[Callable[[], None]], None]
@@ -119,7 +110,7 @@ class Turnstile:
 
     def ticket(self) -> Ticket:
         """For `wait`, after which this thread will be where it is now: inside, or not."""
-        return Ticket(takes_turns=getattr(self._mine, "inside", False))
+        return Ticket(takes_turns=self.is_inside)
 
     def wait(self, ticket: Ticket, timeout: float) -> bool:
         """Wait outside until `call_in` has `ticket`; whether that came within `timeout` seconds.
@@ -169,7 +160,7 @@ class Turnstile:
         self._take(ticket)
 
     def _leave(self) -> bool:
-        was_inside = getattr(self._mine, "inside", False)
+        was_inside = self.is_inside
         if was_inside:
             following = self._give_up()
             if following is not None:
@@ -252,6 +243,39 @@ class Turnstile:
         for ticket in stuck:
             ticket.state, ticket.holds = _State.CALLED, False
         return stuck
+
+
+# Entered and left around every wait: as generators, both would cost twice as much.
+
+
+class _Inside:
+    __slots__ = ("_entered", "_turnstile")
+
+    def __init__(self, turnstile: Turnstile) -> None:
+        self._turnstile = turnstile
+
+    def __enter__(self) -> None:
+        self._entered = not self._turnstile.is_inside
+        if self._entered:
+            self._turnstile._enter()  # noqa: SLF001 - the two are one thing
+
+    def __exit__(self, *_: object) -> None:
+        if self._entered:
+            self._turnstile._leave()  # noqa: SLF001 - the two are one thing
+
+
+class _Outside:
+    __slots__ = ("_left", "_turnstile")
+
+    def __init__(self, turnstile: Turnstile) -> None:
+        self._turnstile = turnstile
+
+    def __enter__(self) -> None:
+        self._left = self._turnstile._leave()  # noqa: SLF001 - the two are one thing
+
+    def __exit__(self, *_: object) -> None:
+        if self._left:
+            self._turnstile._enter()  # noqa: SLF001 - the two are one thing
 
 
 turnstile = Turnstile()

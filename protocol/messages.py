@@ -228,6 +228,8 @@ def _request_faults(message: dict[str, Any], *, bare: bool) -> list[Fault]:
 
 
 def _parse_answer(message: dict[str, Any]) -> HostAnswer:
+    if message.keys() == _BARE_ANSWER and is_id(message["call"]):
+        return HostAnswer(message["call"], message["result"])
     faults = faults_of(message, {"call": id_fault}, required=True)
     faults += unknown_keys(message, ("call", "result", "error"))
     failed = message.get("error") is not None
@@ -262,6 +264,7 @@ def parse_from_daemon(message: dict[str, Any]) -> FromDaemon:
 
 
 _BARE_KEYS = frozenset(["id", "command", "args"])
+_BARE_ANSWER = frozenset(["call", "result"])
 _REQUEST_KEYS: dict[str, Check] = {"id": id_fault, "command": string_fault}
 _REQUEST_ARGS: dict[str, Check] = {"args": map_fault}
 _REQUEST_OPTIONS: dict[str, Check] = {

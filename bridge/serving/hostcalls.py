@@ -12,9 +12,10 @@ import itertools
 import threading
 import time
 from contextvars import copy_context
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from bridge.serving.reading import next_of
 from bridge.turnstile import turnstile
 from protocol.errors import CODES, BridgeError, HostError, NotFound, Unsupported, error_from_wire
 
@@ -99,6 +100,10 @@ class HostCalls:
         self._open: dict[Id, OpenCall] = {}
         self._numbers = itertools.count(1)
         self.accepted = True
+        self.listen: Callable[[SimpleQueue[Any], float], Any] = next_of
+        """Waits for what is heard; the reader's, which then reads it on the thread that waits."""
+        self.nudge: Callable[[], None] = lambda: None
+        """Has it look, whatever was heard otherwise."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -165,10 +170,11 @@ class HostCalls:
         within = self._seconds() if seconds is None else seconds
         ends = time.monotonic() + within
         try:
-            with scope.abortable(lambda: opened.heard.put(None)):
+            with scope.abortable(lambda: self._interrupt(opened)):
                 while True:
+                    left = scope.remaining(ends - time.monotonic())
                     with turnstile.outside():
-                        said = _next(opened.heard, scope.remaining(ends - time.monotonic()))
+                        said = self.listen(opened.heard, left)
                     scope.check()
                     if isinstance(said, str):
                         if on_chunk is not None:
@@ -182,6 +188,10 @@ class HostCalls:
                     return answer
         finally:
             self.withdraw(opened)
+
+    def _interrupt(self, opened: OpenCall) -> None:
+        opened.heard.put(None)
+        self.nudge()
 
     def withdraw(self, opened: OpenCall) -> None:
         """Tell the host that nobody waits any more, unless it has answered."""
@@ -295,13 +305,6 @@ class _Link:
         """Withdraw one relayed call of a child's, or all of them."""
         for opened in self.calls.relayed(asker, call):
             self.calls.withdraw(opened)
-
-
-def _next(heard: SimpleQueue[Any], seconds: float) -> Any:
-    try:
-        return heard.get(timeout=max(0.0, seconds))
-    except Empty:
-        return None
 
 
 def _failure(opened: OpenCall, error: dict[str, Any] | str) -> BridgeError:

@@ -7,15 +7,21 @@ others get a thread when their turn comes. Waking a thread costs as much as a qu
 call, and this way it happens beside the call, not before it. There is always one more thread at
 the pipe, so a ping never waits behind a job.
 
+A thread that waits for the host's answer takes the pipe from them meanwhile (`listen`), and so
+reads its own answer: handing it over from another thread would be half of a host call.
+
 Where there is no epoll, one thread reads and every job goes to a worker.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import threading
-from typing import TYPE_CHECKING
+import time
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, TypeVar
 
 from bridge.turnstile import turnstile
 
@@ -24,10 +30,15 @@ if TYPE_CHECKING:
 
     from bridge.serving.workers import Workers
 
-__all__ = ["Reading"]
+__all__ = ["Reading", "next_of"]
+
+T = TypeVar("T")
 
 CHUNK = 256 * 1024
 """Bytes of one read: enough that a large frame is few reads, little enough to be fair."""
+
+LONGEST_WAIT = 3600.0
+"""Seconds of one poll, which counts milliseconds in 32 bits."""
 
 STANDING = 2
 """Threads at the pipe while nothing happens: one to take the next request, one to remain."""
@@ -35,6 +46,7 @@ STANDING = 2
 
 if hasattr(select, "epoll"):
     ONE_THREAD = select.EPOLLIN | select.EPOLLONESHOT
+    NO_THREAD = select.EPOLLONESHOT
 
 
 class Reading:
@@ -63,6 +75,8 @@ class Reading:
         self._on_failure = on_failure
         self._lock = threading.Lock()
         self._standing = 0
+        # Whether those who stand at the pipe watch it; if not, somebody has it to itself.
+        self._watched = True
         self._ended = False
         self._gate = _Epoll(fd) if hasattr(select, "epoll") else _Poll(fd)
         self._fd = self._gate.fd
@@ -76,7 +90,38 @@ class Reading:
 
     def resume(self) -> None:
         """Read on after `on_data` asked for a pause. Any thread."""
-        self._gate.arm()
+        self._watch()
+
+    def listen(self, inbox: SimpleQueue[T], seconds: float) -> T | None:
+        """The next of `inbox`, or None after `seconds`; reads the pipe meanwhile if it is free.
+
+        What `on_data` itself puts into `inbox` needs no other thread then. Whoever else puts
+        something there says `nudge`. Any thread, outside of the turnstile.
+        """
+        gate = self._gate
+        if not isinstance(gate, _Epoll) or not self._take_pipe():
+            return next_of(inbox, seconds)
+        gate.disarm()
+        ends = time.monotonic() + seconds
+        mine = True
+        try:
+            while mine:
+                try:
+                    return inbox.get_nowait()
+                except Empty:
+                    left = ends - time.monotonic()
+                if left <= 0:
+                    return None
+                mine = not gate.wait_alone(left) or self._read_for_others()
+        finally:
+            if mine:
+                self._watch()
+        return next_of(inbox, ends - time.monotonic())
+
+    def nudge(self) -> None:
+        """Have whoever listens look into its inbox. Any thread."""
+        if not self._watched and isinstance(self._gate, _Epoll):
+            self._gate.nudge()
 
     def stop(self) -> None:
         """Read no more. Any thread."""
@@ -97,7 +142,7 @@ class Reading:
             if self._ended:
                 return
             try:
-                worked = readable and self._do(self._read())
+                worked = readable and self._take_pipe() and self._read_and_work()
             except BaseException as error:  # noqa: BLE001 - a daemon that does not read is deaf
                 self._on_failure(error)
                 return
@@ -106,11 +151,40 @@ class Reading:
                     return
                 self._standing += 1
 
-    def _read(self) -> list[Callable[[], None]]:
-        """One turn: read and hand over all there is, then let the next thread watch.
+    def _take_pipe(self) -> bool:
+        """Have the pipe to oneself, until `_watch`; False if somebody else has it."""
+        with self._lock:
+            taken, self._watched = self._watched, False
+        return taken
 
-        Gives the jobs of the last read. Those before it are for others at once: in a burst, this
-        thread's place is at the pipe.
+    def _watch(self) -> None:
+        """Let those who stand at the pipe watch it."""
+        with self._lock:
+            self._watched = True
+            self._gate.arm()
+
+    def _read_for_others(self) -> bool:
+        """Read all there is on the thread that listens; whether the pipe is still its own."""
+        try:
+            jobs, more = self._read()
+        except BaseException as error:  # noqa: BLE001 - it is not this request's failure
+            self._on_failure(error)
+            return False
+        for job in jobs:
+            self._workers.in_turn(job)
+        return more and not self._ended
+
+    def _read_and_work(self) -> bool:
+        jobs, more = self._read()
+        if more:
+            self._watch()
+        return self._do(jobs)
+
+    def _read(self) -> tuple[list[Callable[[], None]], bool]:
+        """One turn: read and hand over all there is.
+
+        Gives the jobs of the last read, and whether to watch for more. The jobs before those are
+        for others at once: in a burst, this thread's place is at the pipe.
         """
         jobs: list[Callable[[], None]] = []
         more = True
@@ -127,13 +201,12 @@ class Reading:
             if not data:
                 self.stop()
                 self._on_end()
-                return []
+                return [], False
             jobs, wanted = self._on_data(data)
             if not wanted:
-                return jobs
+                return jobs, False
             more = bool(self._waiting.poll(0))
-        self._gate.arm()
-        return jobs
+        return jobs, True
 
     def _do(self, jobs: list[Callable[[], None]]) -> bool:
         """See to it that the jobs run; whether this thread ran one."""
@@ -166,6 +239,10 @@ class _Epoll:
             self._epoll.register(self.fd, ONE_THREAD)
         self._stop, self._stopper = os.pipe()
         self._epoll.register(self._stop, select.EPOLLIN)
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._alone = select.poll()
+        for watched in (self.fd, self._stop, self._bell):
+            self._alone.register(watched, select.POLLIN)
 
     def wait(self) -> bool:
         """Wait for a turn; whether there is something to read."""
@@ -174,6 +251,25 @@ class _Epoll:
     def arm(self) -> None:
         """Let one thread be woken for what there is to read."""
         self._epoll.modify(self.fd, ONE_THREAD)
+
+    def disarm(self) -> None:
+        """Let no thread be woken for it. One that just was may still come."""
+        self._epoll.modify(self.fd, NO_THREAD)
+
+    def wait_alone(self, seconds: float) -> bool:
+        """Wait for input or a `nudge`, while disarmed; whether there is input.
+
+        Waits at most so long, or less. The end of the daemon counts as input. For one thread at a
+        time.
+        """
+        came = [fd for fd, _ in self._alone.poll(math.ceil(1000 * min(seconds, LONGEST_WAIT)))]
+        if self._bell in came:
+            os.eventfd_read(self._bell)
+        return self.fd in came or self._stop in came
+
+    def nudge(self) -> None:
+        """End `wait_alone`. Any thread."""
+        os.eventfd_write(self._bell, 1)
 
     def open(self) -> None:
         """Wake everybody, for good: the byte is never read."""
@@ -208,6 +304,14 @@ class _Poll:
         """Wake the thread, for good."""
         os.write(self._stopper, b"x")
         self._armed.set()
+
+
+def next_of(inbox: SimpleQueue[T], seconds: float) -> T | None:
+    """The next of `inbox`, or None when there is none after `seconds`."""
+    try:
+        return inbox.get(timeout=max(0.0, seconds))
+    except Empty:
+        return None
 
 
 def _pumped(fd: int) -> int:

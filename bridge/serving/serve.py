@@ -112,6 +112,7 @@ class _Life:
             self._ends.reader, daemon.workers, self._on_data, self._on_end, self._on_failure
         )
         self._daemon, self._reading = daemon, reading
+        daemon.calls.listen, daemon.calls.nudge = reading.listen, reading.nudge
         daemon.outbox.on_drained = self._on_drained
         daemon.outbox.on_broken = self._on_gone
         for number in (signal.SIGTERM, signal.SIGINT):
