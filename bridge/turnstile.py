@@ -1,4 +1,4 @@
-"""One thread computes for a request at a time, where there is one interpreter lock anyway.
+"""Two threads compute for requests at a time, where there is one interpreter lock anyway.
 
 A thousand calls whose replies come together would otherwise fight for the interpreter in turns of
 a fraction of a millisecond, each turn a switch, and a ping would wait behind them all. Whoever
@@ -31,6 +31,10 @@ __all__ = ["Ticket", "Turnstile", "turnstile"]
 PATIENCE = 1.0
 """Far above one turn, which is about a millisecond."""
 
+LEAST = 2
+"""Places: one thread has the interpreter while the other is in a system call, which is a fifth of
+an LM call. With a third, they wait for the interpreter more than they work beside it."""
+
 MOST = 8
 """Places: enough that one of the threads has a processor, too few to fight for the interpreter."""
 
@@ -52,26 +56,44 @@ class _State(enum.Enum):
 class Ticket:
     """A place outside, for whoever will call its holder in: a thread, or a job without one."""
 
-    __slots__ = ("bell", "holds", "job", "ring", "state", "takes_turns")
+    __slots__ = ("_start", "bell", "holds", "job", "state", "takes_turns")
 
-    def __init__(self, *, takes_turns: bool) -> None:
+    def __init__(
+        self,
+        *,
+        takes_turns: bool,
+        job: Callable[[], None] | None = None,
+        start: Callable[[Ticket], None] | None = None,
+    ) -> None:
         self.takes_turns = takes_turns
         self.holds = True
         self.state = _State.AWAY
-        self.job: Callable[[], None] | None = None
+        self.job = job
+        self._start = start
         self.bell = threading.Lock()
         self.bell.acquire()
-        self.ring: Callable[[], None] = self.bell.release
+
+    def ring(self) -> None:
+        """Let its holder go on."""
+        if self._start is None:
+            self.bell.release()
+        else:
+            self._start(self)
 
 
 class Turnstile:
-    """`inside` and `outside` are for `with`, and may be nested in each other."""
+    """`inside` and `outside` are for `with`, and may be nested in each other.
 
-    def __init__(self) -> None:
+    Args:
+        least: places while nothing keeps those who have one from computing.
+    """
+
+    def __init__(self, least: int = LEAST) -> None:
+        self._least = least
         self._lock = threading.Lock()
         self._queue: deque[Ticket] = deque()
         self._inside = 0
-        self._places = 1
+        self._places = least
         self._mine = threading.local()
         self._crowded = threading.Event()
         self._guard: threading.Thread | None = None
@@ -103,10 +125,11 @@ class Turnstile:
             job: what to do; must not raise.
             submit: takes what a thread is to run; must not raise. Any thread may call it.
         """
-        ticket = Ticket(takes_turns=True)
-        ticket.job = job
-        ticket.ring = lambda: submit(lambda: self._work(ticket))
-        self.call_in(ticket)
+
+        def start(ticket: Ticket) -> None:
+            submit(lambda: self._work(ticket))
+
+        self.call_in(Ticket(takes_turns=True, job=job, start=start))
 
     def ticket(self) -> Ticket:
         """For `wait`, after which this thread will be where it is now: inside, or not."""
@@ -216,7 +239,7 @@ class Turnstile:
                     called = self._look(part)
                     if not self._queue:
                         self._crowded.clear()
-                        self._places = 1
+                        self._places = self._least
                     elif self._queue[0] is not first:
                         first, since = self._queue[0], now
                     elif now - since >= PATIENCE:
@@ -229,7 +252,7 @@ class Turnstile:
         if part < IDLE:
             self._places = min(MOST, 2 * self._places)
         elif part > BUSY:
-            self._places = max(1, self._places - 1)
+            self._places = max(self._least, self._places - 1)
         called = []
         while self._queue and self._inside < self._places:
             self._inside += 1

@@ -1,7 +1,8 @@
-"""The turnstile: one inside at a time, in order, and nobody for ever outside."""
+"""The turnstile: so many inside at a time, in order, and nobody for ever outside."""
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from contextlib import contextmanager
@@ -20,9 +21,9 @@ PATIENCE = 30.0
 
 @pytest.fixture
 def turnstile(monkeypatch: pytest.MonkeyPatch) -> Turnstile:
-    """One whose patience never ends, unless a test says so."""
+    """One with one place, whose patience never ends, unless a test says so."""
     monkeypatch.setattr(module, "PATIENCE", PATIENCE)
-    return Turnstile()
+    return Turnstile(1)
 
 
 def start(work: Callable[[], None]) -> threading.Thread:
@@ -77,6 +78,31 @@ def test_those_who_wait_go_in_one_at_a_time_in_the_order_of_their_coming(turnsti
             thread.join(PATIENCE)
     assert order == list(range(8))
     assert not turnstile.occupied
+
+
+def test_there_are_as_many_inside_as_there_are_places(monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", PATIENCE)
+    turnstile = Turnstile(2)
+    third = threading.Event()
+    with occupied(turnstile), occupied(turnstile) as leave:
+        turnstile.when_free(third.set, start)
+        queued(turnstile, 1)
+        assert not third.is_set()
+        leave.set()
+        assert third.wait(PATIENCE)
+
+
+def test_what_was_done_in_turn_leaves_nothing_for_the_garbage_collector(turnstile):
+    done: list[threading.Event] = [threading.Event() for _ in range(20)]
+    gc.collect()
+    gc.disable()
+    try:
+        for event in done:
+            turnstile.when_free(event.set, lambda job: job())
+            assert event.is_set()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_whoever_is_outside_leaves_the_place_to_others(turnstile):
