@@ -13,8 +13,9 @@ import pytest
 from dspy._vendor.lm15.transports import TransportRequest
 from dspy._vendor.lm15.transports._exceptions import ConnectError, ReadTimeout
 
+from bridge.engine.lms.reply import ReplyTooLarge
 from bridge.engine.lms.sockets import PatientSocket, connect
-from bridge.engine.lms.transport import MOST_IDLE, AbortableTransport, ReplyTooLarge
+from bridge.engine.lms.transport import MOST_IDLE, AbortableTransport
 from bridge.scope import Scope, Stopped, current_scope
 from bridge.turnstile import turnstile
 from protocol.errors import Cancelled
@@ -208,6 +209,32 @@ def test_a_connection_is_used_again_and_a_stale_one_is_not(scope):
         kept.sock.shut()
         assert get(transport, port) == b"ok"
         assert transport._pool._total_opened == 2
+
+
+def test_what_a_request_says_is_its_own_however_alike_the_last_one_was(scope):
+    came: list[bytes] = []
+
+    def answer(client: socket.socket) -> None:
+        while data := client.recv(65536):
+            came.append(data)
+            client.sendall(REPLY)
+        client.close()
+
+    def post(path: str, key: str, body: bytes) -> None:
+        headers = [("Authorization", f"Bearer {key}")]
+        url = f"http://127.0.0.1:{port}/{path}"
+        with transport.stream(TransportRequest("POST", url, headers, body)) as response:
+            response.read()
+
+    with server(answer) as port:
+        transport = AbortableTransport(timeout=PATIENCE, max_reply=1000)
+        for path, key, body in (("a", "1", b"one"), ("a", "2", b"three"), ("b", "2", b"")):
+            post(path, key, body)
+    assert [data.split(b" ")[1] for data in came] == [b"/a", b"/a", b"/b"]
+    assert [b"Bearer 1" in data for data in came] == [True, False, False]
+    assert [data.partition(b"\r\n\r\n")[2] for data in came] == [b"one", b"three", b""]
+    lengths = [b"Content-Length: %d\r\n" % size for size in (3, 5, 0)]
+    assert all(length in data for length, data in zip(lengths, came, strict=True))
 
 
 def test_of_a_burst_so_many_connections_stay_open_and_no_more():

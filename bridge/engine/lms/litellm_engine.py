@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from dspy import lm15
 
+from bridge.engine.lms.reply import ReplyTooLarge
 from bridge.engine.lms.streaming import spoken
-from bridge.engine.lms.transport import ReplyTooLarge
 from bridge.scope import current_scope
 from bridge.turnstile import turnstile
 

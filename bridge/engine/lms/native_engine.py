@@ -16,8 +16,8 @@ from dspy import lm15
 from dspy._vendor.lm15.transports._exceptions import ConnectTimeout, ReadTimeout, WriteTimeout
 from dspy.clients.engines.lm15_engine import LM15Engine
 
+from bridge.engine.lms.reply import ReplyTooLarge
 from bridge.engine.lms.streaming import spoken
-from bridge.engine.lms.transport import ReplyTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

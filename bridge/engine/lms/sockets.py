@@ -41,13 +41,12 @@ READ, WRITE = select.POLLIN, select.POLLOUT
 class PatientSocket:
     """A connection. Not for two threads at once, but for `shut`."""
 
-    __slots__ = ("_held", "_timeout", "_wire", "ends")
+    __slots__ = ("_timeout", "_wire", "ends")
 
     def __init__(self, wire: socket.socket) -> None:
         wire.setblocking(False)
         self._wire = wire
         self._timeout: float | None = None
-        self._held: list[bytes] | None = None
         self.ends = math.inf
         """When the exchange's time is over, in `time.monotonic` seconds: waits end by then."""
 
@@ -66,21 +65,9 @@ class PatientSocket:
 
     def sendall(self, data: bytes) -> None:
         """Send all of `data`; raise TimeoutError, OSError or Stopped."""
-        if self._held is not None:
-            self._held.append(data)
-            return
         view = memoryview(data)
         while view:
             view = view[self._try(self._wire.send, view, WRITE) :]
-
-    def hold(self) -> None:
-        """Collect what `sendall` is given until `send_held`: one packet instead of two."""
-        self._held = []
-
-    def send_held(self) -> None:
-        """Send what was collected; raises as `sendall`."""
-        held, self._held = self._held or [], None
-        self.sendall(b"".join(held))
 
     def start_tls(self, context: ssl.SSLContext, hostname: str) -> None:
         """Speak TLS from here on; raise TimeoutError, OSError (which ssl's errors are), Stopped."""

@@ -1,34 +1,35 @@
-"""HTTP that can be broken off: DSPy's own transport over sockets of ours.
+"""HTTP that can be broken off: requests over sockets of ours, in place of DSPy's own transport.
 
 While a request waits for its LM, to connect, to send or to receive, the current scope can break
 the wait, and the LM's server then sees the connection close. Replies are bounded in size and in
-total time, which the transport underneath bounds only between two bytes.
+total time, which DSPy's own transport bounds only between two bytes. Of that, what goes between
+us and a server is used: TLS, proxies, the pool of connections, and how a request is written.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 from urllib.request import getproxies_environment
 
 from dspy._vendor.lm15.transports import StdlibTransport
 from dspy._vendor.lm15.transports._exceptions import (
     ConnectError,
     ConnectTimeout,
-    ProtocolError,
-    ReadTimeout,
+    WriteError,
     WriteTimeout,
 )
+from dspy._vendor.lm15.transports._http11 import build_request_head
+from dspy._vendor.lm15.transports._proxy import proxy_route_for, route_origin
 from dspy._vendor.lm15.transports._sync import _ConnectionPool, _SyncConnection
+from dspy._vendor.lm15.transports._url import parse_url
 
+from bridge.engine.lms.reply import Reply
 from bridge.engine.lms.sockets import PatientSocket, connect
 from bridge.scope import current_scope
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["MOST_CONNECTIONS", "AbortableTransport", "ReplyTooLarge"]
+__all__ = ["AbortableTransport"]
 
 MOST_CONNECTIONS = 4_096
 """Above every other bound of the daemon: DSPy's own 100 made 1,000 calls wait in tens of rows."""
@@ -62,11 +63,26 @@ class _Pool(_ConnectionPool):  # type: ignore[misc]
             super().checkin(conn)
 
 
-class ReplyTooLarge(ProtocolError):  # type: ignore[misc]  # noqa: N818 - what the reply is
-    """An HTTP reply has more than `max_reply` bytes."""
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """Where requests to one URL go, and what they begin with."""
 
-    def __init__(self, max_reply: int) -> None:
-        super().__init__(f"the LM's reply is larger than {max_reply} bytes")
+    url: Any
+    proxy: Any
+    origin: tuple[str, str, int]
+    target: str
+    headers: tuple[tuple[str, str], ...]
+    """What the way itself wants said."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """The head of a request but for its length, and what it was written for."""
+
+    method: str
+    url: str
+    headers: list[tuple[str, str]]
+    text: bytes
 
 
 class AbortableTransport(StdlibTransport):  # type: ignore[misc]
@@ -79,74 +95,144 @@ class AbortableTransport(StdlibTransport):  # type: ignore[misc]
 
     def __init__(self, *, timeout: float, max_reply: int) -> None:
         super().__init__(
-            connect_timeout=min(timeout, 10.0),
-            read_timeout=timeout,
-            write_timeout=timeout,
-            pool_timeout=timeout,
             max_connections=MOST_CONNECTIONS,
             user_agent="dspy-bridge",
             # Looking through the environment costs a tenth of a call; it does not change.
             trust_env=bool(getproxies_environment()),
         )
         self._pool = _Pool(MOST_CONNECTIONS)
-        self._total = timeout
+        self._connect_seconds = min(timeout, 10.0)
+        self._seconds = timeout
         self._max_reply = max_reply
-        # A thread is in one exchange at a time.
-        self._exchange = threading.local()
+        # A transport is one LM's: its next request mostly goes where the last one went, and says
+        # the same of itself.
+        self._last_route: tuple[str, _Route] | None = None
+        self._last_head: _Head | None = None
 
-    def stream(self, request: Any) -> Any:
-        """Send `request`; the response's body is read through `_iter_body`."""
+    def stream(self, request: Any) -> Reply:
+        """Send `request`; the reply's body is still to be read.
+
+        Raises:
+            Stopped: the scope was stopped.
+            TransportError: of the exchange; which one says what was waited for.
+        """
         current_scope.get().check()
-        self._exchange.ends = time.monotonic() + self._total
-        return super().stream(request)
+        ends = time.monotonic() + self._seconds
+        route = self._route(request.url)
+        conn = self._sent(route, self._written(route, request), ends)
 
-    def _open(
-        self, parsed: Any, *, proxy: Any, origin: tuple[str, str, int], connect_timeout: float
-    ) -> _Connection:
-        tls = self._tls_half() if parsed.is_tls else None
-        peer = parsed if proxy is None else proxy
-        sock = self._connect(peer.host, peer.port, connect_timeout)
+        def release(reusable: bool) -> None:
+            (self._pool.checkin if reusable else self._pool.discard)(conn)
+
+        reply = Reply(conn.sock, max_reply=self._max_reply, release=release)
+        try:
+            reply.read_head()
+        except BaseException:
+            reply.close()
+            raise
+        return reply
+
+    # What is said
+
+    def _route(self, url: str) -> _Route:
+        last = self._last_route
+        if last is not None and last[0] == url:
+            return last[1]
+        parsed = parse_url(url)
+        proxy = proxy_route_for(parsed, proxy=self._proxy, trust_env=self._trust_env)
+        target, headers = parsed.target, []
+        if proxy is not None and not parsed.is_tls:
+            target = f"http://{parsed.host_header()}{parsed.target}"
+            if proxy.basic_auth is not None:
+                headers = [("Proxy-Authorization", proxy.basic_auth)]
+        route = _Route(parsed, proxy, route_origin(parsed, proxy), target, tuple(headers))
+        self._last_route = (url, route)
+        return route
+
+    def _written(self, route: _Route, request: Any) -> bytes:
+        """The bytes of a request."""
+        head, body = self._last_head, request.body or b""
+        if (
+            head is None
+            or head.url != request.url
+            or head.headers != request.headers
+            or head.method != request.method
+        ):
+            head = self._last_head = self._head_of(route, request)
+        if not body and request.method in {"GET", "HEAD", "DELETE"}:
+            return head.text + b"\r\n"
+        return b"%bContent-Length: %d\r\n\r\n%b" % (head.text, len(body), body)
+
+    def _head_of(self, route: _Route, request: Any) -> _Head:
+        whole: bytes = build_request_head(
+            method=request.method,
+            target=route.target,
+            host=route.url.host,
+            port=route.url.port,
+            is_tls=route.url.is_tls,
+            headers=[*request.headers, *route.headers],
+            body_length=None,
+            user_agent=self._user_agent,
+        )
+        return _Head(
+            request.method, request.url, list(request.headers), whole.removesuffix(b"\r\n")
+        )
+
+    # The way there
+
+    def _sent(self, route: _Route, data: bytes, ends: float) -> Any:
+        """A connection that `data` has been sent on, one that was kept if its server took it."""
+        kept = self._pool.checkout(route.origin)
+        if kept is not None:
+            try:
+                return self._send(kept, data, ends)
+            except WriteTimeout:
+                raise
+            except WriteError:
+                # The server closed it while it was idle.
+                pass
+        opened = self._open_to(route, ends)
+        self._pool.register_new(opened)
+        return self._send(opened, data, ends)
+
+    def _send(self, conn: Any, data: bytes, ends: float) -> Any:
+        conn.sock.settimeout(self._seconds)
+        conn.sock.ends = ends
+        try:
+            conn.sock.sendall(data)
+        except TimeoutError as error:
+            self._pool.discard(conn)
+            raise WriteTimeout(f"the request was not taken within {self._seconds:g} s") from error
+        except OSError as error:
+            self._pool.discard(conn)
+            raise WriteError(f"write failed: {error}") from error
+        except BaseException:
+            self._pool.discard(conn)
+            raise
+        return conn
+
+    def _open_to(self, route: _Route, ends: float) -> _Connection:
+        url, proxy = route.url, route.proxy
+        tls = self._tls_half() if url.is_tls else None
+        peer = url if proxy is None else proxy
+        sock = self._connect(peer.host, peer.port, ends)
         try:
             if tls is not None:
                 if proxy is not None:
-                    self._connect_tunnel(sock, parsed, proxy, timeout=connect_timeout)
-                _start_tls(sock, tls, parsed.host)
+                    self._connect_tunnel(sock, url, proxy, timeout=self._connect_seconds)
+                _start_tls(sock, tls, url.host)
         except BaseException:
             sock.close()
             raise
-        return _Connection(origin, sock)
+        return _Connection(route.origin, sock)
 
-    def _connect(self, host: str, port: int, timeout: float) -> PatientSocket:
+    def _connect(self, host: str, port: int, ends: float) -> PatientSocket:
         try:
-            return connect(host, port, timeout, self._exchange.ends)
+            return connect(host, port, self._connect_seconds, ends)
         except TimeoutError as error:
             raise ConnectTimeout(f"timed out connecting to {host}:{port}") from error
         except OSError as error:
             raise ConnectError(f"failed to connect to {host}:{port}: {error}") from error
-
-    def _send_request(self, conn: Any, *request: Any, **rest: Any) -> None:
-        conn.sock.ends = self._exchange.ends
-        conn.sock.hold()
-        super()._send_request(conn, *request, **rest)
-        try:
-            conn.sock.send_held()
-        except TimeoutError as error:
-            raise WriteTimeout(f"the request was not taken within {self._total:g} s") from error
-
-    def _iter_body(
-        self, conn: Any, decoder: Any, *, initial: bytes, read_timeout: float, **rest: Any
-    ) -> Iterator[bytes]:
-        size = 0
-        chunks = super()._iter_body(
-            conn, decoder, initial=initial, read_timeout=read_timeout, **rest
-        )
-        for chunk in chunks:
-            size += len(chunk)
-            if size > self._max_reply:
-                raise ReplyTooLarge(self._max_reply)
-            if time.monotonic() > conn.sock.ends:
-                raise ReadTimeout(f"the reply was not complete after {self._total:g} s")
-            yield chunk
 
 
 def _start_tls(sock: PatientSocket, tls: Any, hostname: str) -> None:
