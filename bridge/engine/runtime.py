@@ -60,7 +60,7 @@ class Engine:
         self._lock = threading.Lock()
         self._built: OrderedDict[str, HostModule | HostProgram] = OrderedDict()
         self._being_built: dict[str, Future[HostModule | HostProgram]] = {}
-        self._lms: OrderedDict[LMSpec, dspy.LM] = OrderedDict()
+        self._lms: OrderedDict[str, dspy.LM] = OrderedDict()
         self._adapters = {name: make() for name, make in ADAPTERS.items()}
         self._bench = Bench(self._context, self._lm, self._named_lm, {})
         # DSPy's own log repeats what our errors and warnings say, prompt and all.
@@ -275,14 +275,15 @@ class Engine:
 
     def _opened(self, spec: LMSpec) -> dspy.LM:
         """The LM of `spec`, opened once."""
+        identity = spec.identity
         with self._lock:
-            found = self._lms.get(spec)
+            found = self._lms.get(identity)
             if found is not None:
-                self._lms.move_to_end(spec)
+                self._lms.move_to_end(identity)
                 return found
         made = self._open(spec)
         with self._lock:
-            kept = self._lms.setdefault(spec, made)
+            kept = self._lms.setdefault(identity, made)
             while len(self._lms) > MOST_LMS:
                 # Not closed: requests in flight may be on it. Its sockets close with the last one.
                 self._lms.popitem(last=False)

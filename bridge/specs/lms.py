@@ -141,6 +141,11 @@ class LMSpec(Args):
         told = self.model_dump(exclude={"api_key"})
         self._identity = version_of([told, self.fingerprint])
 
+    @property
+    def identity(self) -> str:
+        """Equal where two specs are: what is told, and the fingerprint of what is not."""
+        return self._identity
+
     def __hash__(self) -> int:
         return hash(self._identity)
 
