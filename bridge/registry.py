@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from bridge.specs.modules import HostId
-    from bridge.specs.steps import ModuleShape
+    from bridge.specs.steps.reading import ModuleShape
 
 __all__ = ["ModuleRunnable", "ProgramRunnable", "Registry", "Runnable", "modules_of"]
 

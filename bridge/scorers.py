@@ -12,7 +12,7 @@ from pydantic import Field
 from bridge.judges import JudgeSpec, parse_judge
 from bridge.metrics import MetricSpec, RewardSpec, parse_metric, parse_reward
 from bridge.specs.checking import Args, checked
-from bridge.specs.source_functions import METRIC, REWARD, CodeSpec, parse_code
+from bridge.specs.source.functions import METRIC, REWARD, CodeSpec, parse_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable

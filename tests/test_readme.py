@@ -22,8 +22,8 @@ from bridge.metrics import METRICS
 from bridge.runs.store import MOST_KEPT
 from bridge.runs.table import MOST_RUNNING
 from bridge.specs.lm_providers import PROVIDERS
-from bridge.specs.step_nodes import OPERATORS, VERBS
-from bridge.specs.types import parse_type
+from bridge.specs.steps.nodes import OPERATORS, VERBS
+from bridge.specs.types.reading import parse_type
 from tests import readme
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from bridge.specs.lms import LMSpec, parse_lm
 from bridge.specs.optimizers import check_available, find_row, split_config
 from bridge.specs.programs import parse_program
 from bridge.specs.runs import EvaluatePlan, OptimizePlan
-from bridge.specs.source_functions import CodeSpec
+from bridge.specs.source.functions import CodeSpec
 from bridge.turnstile import turnstile
 from protocol.errors import InvalidArgs
 

@@ -27,7 +27,7 @@ from bridge.specs.lm_providers import PROVIDERS
 from bridge.specs.lms import LMSpec
 from bridge.specs.module_types import MODULE_TYPES
 from bridge.specs.optimizers import ALIASES, ROWS, KeySpec, OptimizerRow
-from bridge.specs.spellings import SPELLINGS
+from bridge.specs.types.spellings import SPELLINGS
 from protocol import HOST_CALL_TARGETS, VERSIONS, FromDaemon, FromHost
 from protocol.errors import BridgeError
 

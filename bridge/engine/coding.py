@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bridge.specs.modules import ModuleSpec
-    from bridge.specs.source_tools import ToolText
+    from bridge.specs.source.tools import ToolText
     from bridge.specs.tools import ToolSpec
 
 __all__ = ["code_act", "program_of_thought", "rlm"]

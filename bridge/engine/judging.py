@@ -18,7 +18,7 @@ from bridge.engine.source_metrics import SourceMetric
 from bridge.judges import JudgeSpec
 from bridge.scope import current_scope
 from bridge.scorers import HostMetric
-from bridge.specs.source_functions import CodeSpec
+from bridge.specs.source.functions import CodeSpec
 from protocol.errors import AdapterParse, MetricError
 
 if TYPE_CHECKING:

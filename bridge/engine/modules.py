@@ -27,7 +27,7 @@ from bridge.metrics import METRICS
 from bridge.scope import current_attempt, current_scope
 from bridge.scorers import HostReward, Rewarder, parse_rewarder
 from bridge.specs.module_types import MODULE_TYPES
-from bridge.specs.source_functions import CodeSpec
+from bridge.specs.source.functions import CodeSpec
 from protocol.errors import HostError, ProgramError
 
 if TYPE_CHECKING:

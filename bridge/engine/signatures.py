@@ -28,7 +28,7 @@ from pydantic import (
 
 from bridge.engine.media import read_media
 from bridge.specs.checking import faults_of
-from bridge.specs.type_model import (
+from bridge.specs.types.model import (
     MISSING,
     Array,
     Enum,

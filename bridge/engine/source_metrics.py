@@ -12,7 +12,7 @@ from protocol.errors import MetricError, ProgramError, SandboxLimit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bridge.specs.source_functions import CodeSpec
+    from bridge.specs.source.functions import CodeSpec
 
     Fields = Mapping[str, Any]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dspy.evaluate import normalize_text
 
-from bridge.specs.step_nodes import Const, Format, ListOf, MapOf, Op, Ref, Value, record_key
+from bridge.specs.steps.nodes import Const, Format, ListOf, MapOf, Op, Ref, Value, record_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,13 +11,13 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bridge.engine.step_values import EvaluationError, evaluate, is_true, kind_of
-from bridge.specs.step_nodes import Call, Each, If, Let, Output, Repeat, Step, Value, record_key
+from bridge.specs.steps.nodes import Call, Each, If, Let, Output, Repeat, Step, Value, record_key
 from protocol.errors import ProgramError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from bridge.specs.steps import ModuleShape, Steps
+    from bridge.specs.steps.reading import ModuleShape, Steps
 
 __all__ = ["MAX_CALLS", "MAX_EXECUTED", "MAX_ITEMS", "run_steps"]
 

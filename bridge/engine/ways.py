@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from bridge.registry import ProgramRunnable
     from bridge.specs.programs import ProgramSpec
-    from bridge.specs.source_check import ProgramSource
-    from bridge.specs.steps import ModuleShape, Steps
+    from bridge.specs.source.check import ProgramSource
+    from bridge.specs.steps.reading import ModuleShape, Steps
 
     Call = Callable[[str, dict[str, Any]], Mapping[str, Any]]
 

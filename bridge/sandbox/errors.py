@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bridge.sandbox.monty import ExceededError, FailedError
 from bridge.sandbox.values import ValueFaultError
-from bridge.specs.source import excerpt
+from bridge.specs.source.reading import excerpt
 from protocol.errors import BridgeError, ProgramError, SandboxLimit
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.sandbox.prelude import PRELUDE
 from bridge.sandbox.sandbox import sandbox
-from bridge.specs.source_tools import ToolText, read_tool
+from bridge.specs.source.tools import ToolText, read_tool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bridge.sandbox.monty import Seat, Turn
-    from bridge.specs.source_functions import FunctionSource
+    from bridge.specs.source.functions import FunctionSource
     from protocol.errors import BridgeError
 
 __all__ = ["ToolSource", "call_function", "tool_of"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bridge.specs.source_check import Part
+    from bridge.specs.source.check import Part
 
 __all__ = ["CALL", "CALL_LATER", "PRELUDE", "program_prelude"]
 

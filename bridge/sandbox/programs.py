@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bridge.sandbox.prelude import CALL, CALL_LATER, program_prelude
 from bridge.sandbox.sandbox import sandbox
-from bridge.specs.source_check import GIVEN
+from bridge.specs.source.check import GIVEN
 from protocol.errors import BridgeError, ProgramError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from bridge.sandbox.monty import Called, Turn, Waits
     from bridge.sandbox.workers import Session
-    from bridge.specs.source_check import Part, ProgramSource
+    from bridge.specs.source.check import Part, ProgramSource
 
 __all__ = ["Lanes", "Program"]
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bridge.sandbox.sandbox import sandbox
-from bridge.specs.source import MOST_SOURCE
+from bridge.specs.source.reading import MOST_SOURCE
 from protocol.errors import ProgramError, SandboxLimit
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from bridge.specs.checking import nearest
-from bridge.specs.defaults import kind_of, mismatch, why_not_plain
-from bridge.specs.spellings import clipped
-from bridge.specs.type_model import MAX_FIELDS, MISSING, FieldSpec, Nullable, TypeSpec
+from bridge.specs.types.defaults import kind_of, mismatch, why_not_plain
+from bridge.specs.types.model import MAX_FIELDS, MISSING, FieldSpec, Nullable, TypeSpec
+from bridge.specs.types.spellings import clipped
 from protocol.errors import InvalidArgs
 
 if TYPE_CHECKING:

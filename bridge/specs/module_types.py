@@ -13,7 +13,7 @@ from pydantic import Field
 from bridge.specs.checking import Args
 from bridge.specs.lms import LMOptions
 from bridge.specs.signatures import FieldSpec, SignatureSpec
-from bridge.specs.types import Array, Scalar
+from bridge.specs.types.reading import Array, Scalar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -36,7 +36,7 @@ from bridge.specs.module_types import (
 )
 from bridge.specs.names import name_fault
 from bridge.specs.signatures import SignatureSpec, check_names_for, parse_signature
-from bridge.specs.steps import ModuleShape
+from bridge.specs.steps.reading import ModuleShape
 from bridge.specs.tools import ToolSpec, parse_tools
 from bridge.specs.version import version_of
 from protocol.errors import InvalidArgs, MissingExtra

@@ -11,7 +11,7 @@ import keyword
 import unicodedata
 from typing import Final, Literal, NamedTuple
 
-from bridge.specs.spellings import clipped
+from bridge.specs.types.spellings import clipped
 
 __all__ = [
     "MAX_NAME_LENGTH",

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from bridge.specs.chain import check_chain
 from bridge.specs.checking import Args, checked
 from bridge.specs.modules import HostId, ModuleSpec, parse_module
 from bridge.specs.signatures import SignatureSpec, parse_signature
-from bridge.specs.source_check import Part, ProgramSource, check_program
-from bridge.specs.steps import ModuleShape, Steps, parse_steps
+from bridge.specs.source.check import Part, ProgramSource, check_program
+from bridge.specs.steps.chain import check_chain
+from bridge.specs.steps.reading import ModuleShape, Steps, parse_steps
 from bridge.specs.tools import ToolSpec, parse_tools
 from bridge.specs.version import version_of
 from protocol.errors import InvalidArgs

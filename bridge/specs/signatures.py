@@ -19,12 +19,12 @@ from functools import partial
 from typing import Any, Final, NamedTuple, NoReturn, get_args
 
 from bridge.specs.checking import nearest
-from bridge.specs.defaults import kind_of
 from bridge.specs.fields import MAX_UNKNOWN, FieldRules, field_of, read_fields
 from bridge.specs.names import RESERVED, Side, name_fault, reserved_for
-from bridge.specs.type_model import MAX_FIELDS, MISSING, FieldSpec, Missing
-from bridge.specs.type_strings import parse_literal
-from bridge.specs.types import parse_type
+from bridge.specs.types.defaults import kind_of
+from bridge.specs.types.model import MAX_FIELDS, MISSING, FieldSpec, Missing
+from bridge.specs.types.reading import parse_type
+from bridge.specs.types.strings import parse_literal
 from protocol.errors import InvalidArgs
 
 __all__ = [

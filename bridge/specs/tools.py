@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from bridge.specs.checking import Args, checked
-from bridge.specs.source_tools import ToolText, read_tool
+from bridge.specs.source.tools import ToolText, read_tool
 from protocol.errors import InvalidArgs
 
 if TYPE_CHECKING:

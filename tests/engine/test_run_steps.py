@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from bridge.engine.step_values import MAX_TEXT
 from bridge.engine.steps import MAX_CALLS, MAX_ITEMS, run_steps
-from bridge.specs.chain import check_chain
-from bridge.specs.steps import ModuleShape, parse_steps
+from bridge.specs.steps.chain import check_chain
+from bridge.specs.steps.reading import ModuleShape, parse_steps
 from protocol.errors import ProgramError
 
 MODULES = {

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bridge.engine.signatures import MARKER, FieldReader, build_signature, without_markers
 from bridge.specs.signatures import SignatureSpec, parse_signature
-from bridge.specs.type_model import MEDIA, FieldSpec, Media, Object, Scalar
+from bridge.specs.types.model import MEDIA, FieldSpec, Media, Object, Scalar
 from protocol.errors import InvalidArgs
 from tests.specs.strategies import json_values, signatures, types, values_of
 

@@ -9,8 +9,8 @@ import pytest
 
 from bridge.sandbox.monty import Called, Ended, FailedError
 from bridge.sandbox.sandbox import sandbox
-from bridge.specs.source import language_faults, parse_source
-from bridge.specs.source_language import BUILTINS, LACKING, MODULES
+from bridge.specs.source.language import BUILTINS, LACKING, MODULES
+from bridge.specs.source.reading import language_faults, parse_source
 
 
 def never():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.specs.source_check import Part, check_program
+from bridge.specs.source.check import Part, check_program
 from protocol.errors import ProgramError
 
 PARTS = (

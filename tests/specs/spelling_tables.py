@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.specs.type_model import (
+from bridge.specs.types.model import (
     Array,
     Enum,
     FieldSpec,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import HealthCheck, assume, settings
 from hypothesis import strategies as st
 
-from bridge.specs.defaults import MAX_INTEGER, MIN_INTEGER
 from bridge.specs.names import name_fault, object_name_fault
 from bridge.specs.signatures import SignatureSpec
-from bridge.specs.type_model import (
+from bridge.specs.types.defaults import MAX_INTEGER, MIN_INTEGER
+from bridge.specs.types.model import (
     MEDIA,
     MISSING,
     SCALARS,

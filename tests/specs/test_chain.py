@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bridge.specs.chain import check_chain
-from bridge.specs.steps import ModuleShape
+from bridge.specs.steps.chain import check_chain
+from bridge.specs.steps.reading import ModuleShape
 from protocol.errors import InvalidArgs
 
 OUTLINE = ModuleShape({"topic": True, "style": False}, ("outline",))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bridge.specs.elixir_terms import Atom, parse_term
+from bridge.specs.types.elixir_terms import Atom, parse_term
 from protocol.errors import InvalidArgs
 from tests.specs.strategies import unhurried
 

@@ -16,8 +16,8 @@ from bridge.specs.signatures import (
     check_names_for,
     parse_signature,
 )
-from bridge.specs.type_model import Array, Enum, Map, Media, Nullable, Scalar
-from bridge.specs.types import parse_type
+from bridge.specs.types.model import Array, Enum, Map, Media, Nullable, Scalar
+from bridge.specs.types.reading import parse_type
 from protocol.errors import InvalidArgs
 from tests.specs.strategies import json_values, signatures, unhurried
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.specs.step_nodes import OPERATORS, VERBS, Const, Let, Op, Ref
-from bridge.specs.steps import MAX_DEPTH, MAX_STEPS, ModuleShape, Steps, parse_steps
+from bridge.specs.steps.nodes import OPERATORS, VERBS, Const, Let, Op, Ref
+from bridge.specs.steps.reading import MAX_DEPTH, MAX_STEPS, ModuleShape, Steps, parse_steps
 from protocol.errors import InvalidArgs
 
 MODULES = {

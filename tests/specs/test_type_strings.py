@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.specs.type_model import Array, Scalar
-from bridge.specs.type_strings import parse_annotation, parse_literal
+from bridge.specs.types.model import Array, Scalar
+from bridge.specs.types.strings import parse_annotation, parse_literal
 from protocol.errors import InvalidArgs
 from tests.specs.strategies import FLOATS, INTEGERS, unhurried
 

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bridge.specs.spellings import SPELLINGS
-from bridge.specs.type_model import (
+from bridge.specs.types.model import (
     MAX_DEPTH,
     MISSING,
     Enum,
@@ -19,7 +18,8 @@ from bridge.specs.type_model import (
     nullable,
     union,
 )
-from bridge.specs.types import parse_type
+from bridge.specs.types.reading import parse_type
+from bridge.specs.types.spellings import SPELLINGS
 from protocol.errors import InvalidArgs
 from tests.specs.spelling_tables import ANY, INTEGER, SPELLINGS_OF_TYPES, STRING
 from tests.specs.strategies import json_values, types, unhurried

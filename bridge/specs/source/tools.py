@@ -8,10 +8,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.specs.source import Fault, fault_at, language_faults, parse_source, refusal
-from bridge.specs.source_functions import Definition, unbound_faults
-from bridge.specs.type_model import Array, Enum, Map, Nullable, Object, Scalar, TypeSpec, Union
-from bridge.specs.type_strings import parse_annotation
+from bridge.specs.source.functions import Definition, unbound_faults
+from bridge.specs.source.reading import Fault, fault_at, language_faults, parse_source, refusal
+from bridge.specs.types.model import Array, Enum, Map, Nullable, Object, Scalar, TypeSpec, Union
+from bridge.specs.types.strings import parse_annotation
 from protocol.errors import InvalidArgs, ProgramError
 
 __all__ = ["ToolText", "read_tool"]

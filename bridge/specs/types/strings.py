@@ -16,10 +16,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar
 
-from bridge.specs.enums import enum_of, language_of
-from bridge.specs.literals import LiteralFaultError, read_number, unescaped
-from bridge.specs.spellings import clipped, find_spelling, unknown_type
-from bridge.specs.type_model import (
+from bridge.specs.types.enums import enum_of, language_of
+from bridge.specs.types.literals import LiteralFaultError, read_number, unescaped
+from bridge.specs.types.model import (
     MAX_DEPTH,
     MAX_READING_DEPTH,
     Array,
@@ -30,6 +29,7 @@ from bridge.specs.type_model import (
     nullable,
     union,
 )
+from bridge.specs.types.spellings import clipped, find_spelling, unknown_type
 from protocol.errors import InvalidArgs
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """The nodes of a program's wiring: values and steps, each with its canonical wire form.
 
 Law: a node is immutable, knows nothing about modules, and ``to_wire`` is the exact inverse of the
-parser in :mod:`bridge.specs.steps`. Maps are kept sorted by key, because Elixir maps have no
-order: two hosts that mean the same program send equal nodes.
+parser in :mod:`bridge.specs.steps.reading`. Maps are kept sorted by key, because Elixir maps have
+no order: two hosts that mean the same program send equal nodes.
 """
 
 from __future__ import annotations

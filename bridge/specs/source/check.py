@@ -12,16 +12,16 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from bridge.specs.checking import nearest
-from bridge.specs.source import Fault, fault_at, language_faults, parse_source, refusal
-from bridge.specs.source_names import Names, names_of
-from bridge.specs.source_outputs import (
+from bridge.specs.source.names import Names, names_of
+from bridge.specs.source.outputs import (
     Fields,
     changed_in,
     fields_of,
     outputs_of,
     returns_of,
 )
-from bridge.specs.step_check import ModuleShape
+from bridge.specs.source.reading import Fault, fault_at, language_faults, parse_source, refusal
+from bridge.specs.steps.check import ModuleShape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -6,7 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Final
 
-from bridge.specs.defaults import MAX_INTEGER, MIN_INTEGER
+from bridge.specs.types.defaults import MAX_INTEGER, MIN_INTEGER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,11 +16,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bridge.specs.checking import nearest
-from bridge.specs.defaults import kind_of, mismatch
-from bridge.specs.enums import enum_of
 from bridge.specs.fields import as_mapping
-from bridge.specs.spellings import clipped
-from bridge.specs.type_model import (
+from bridge.specs.types.defaults import kind_of, mismatch
+from bridge.specs.types.enums import enum_of
+from bridge.specs.types.model import (
     Array,
     Enum,
     Map,
@@ -29,10 +28,11 @@ from bridge.specs.type_model import (
     TypeSpec,
     nullable,
 )
+from bridge.specs.types.spellings import clipped
 from protocol.errors import InvalidArgs
 
 if TYPE_CHECKING:
-    from bridge.specs.types import TypeReader
+    from bridge.specs.types.reading import TypeReader
 
 __all__ = ["SCHEMA_ONLY_KEYS", "read_schema"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bridge.specs.checking import nearest
-from bridge.specs.source_language import MODULES
+from bridge.specs.source.language import MODULES
 from protocol.errors import ProgramError
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from bridge.specs.defaults import MAX_INTEGER, MIN_INTEGER, kind_of
-from bridge.specs.spellings import clipped
-from bridge.specs.type_model import MAX_ENUM_VALUES, Enum, TypeSpec, nullable
+from bridge.specs.types.defaults import MAX_INTEGER, MIN_INTEGER, kind_of
+from bridge.specs.types.model import MAX_ENUM_VALUES, Enum, TypeSpec, nullable
+from bridge.specs.types.spellings import clipped
 from protocol.errors import InvalidArgs
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from bridge.specs.checking import nearest
-from bridge.specs.type_model import Array, Map, Media, Scalar, TypeSpec
+from bridge.specs.types.model import Array, Map, Media, Scalar, TypeSpec
 from protocol.errors import InvalidArgs
 
 __all__ = ["SPELLINGS", "clipped", "find_spelling", "unknown_type"]

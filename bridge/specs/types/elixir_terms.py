@@ -21,7 +21,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final, NoReturn
 
-from bridge.specs.literals import LiteralFaultError, read_number, unescaped
+from bridge.specs.types.literals import LiteralFaultError, read_number, unescaped
 from protocol.errors import InvalidArgs
 
 __all__ = ["MAX_TERM_LENGTH", "Atom", "parse_term"]

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bridge.specs.checking import nearest
-from bridge.specs.step_check import ModuleShape, check_body
-from bridge.specs.step_nodes import (
+from bridge.specs.steps.check import ModuleShape, check_body
+from bridge.specs.steps.nodes import (
     NAME,
     OPERATORS,
     REFERENCE,
@@ -96,7 +96,7 @@ class Steps:
             Inputs (name -> required), and the outputs that every end of the program has.
 
         Raises:
-            InvalidArgs: with every fault; see :mod:`bridge.specs.step_check`.
+            InvalidArgs: with every fault; see :mod:`bridge.specs.steps.check`.
         """
         shape, faults = check_body(self.body, path, inputs_known, modules)
         if faults:

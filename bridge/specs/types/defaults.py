@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from bridge.specs.type_model import (
+from bridge.specs.types.model import (
     MAX_DEPTH,
     MISSING,
     Array,

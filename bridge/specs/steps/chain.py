@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bridge.specs.checking import nearest
-from bridge.specs.step_nodes import Call
-from bridge.specs.steps import ModuleShape, Steps
+from bridge.specs.steps.nodes import Call
+from bridge.specs.steps.reading import ModuleShape, Steps
 from protocol.errors import InvalidArgs
 
 if TYPE_CHECKING:

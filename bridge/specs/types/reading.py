@@ -17,14 +17,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bridge.specs.checking import nearest
-from bridge.specs.defaults import kind_of
-from bridge.specs.elixir_terms import Atom, parse_term
-from bridge.specs.enums import enum_of, language_of
 from bridge.specs.fields import MAX_UNKNOWN, TYPE_KEYS, FieldRules, as_mapping, read_fields
 from bridge.specs.names import object_name_fault
-from bridge.specs.schemas import SCHEMA_ONLY_KEYS, read_schema
-from bridge.specs.spellings import clipped, find_spelling, unknown_type
-from bridge.specs.type_model import (
+from bridge.specs.types.defaults import kind_of
+from bridge.specs.types.elixir_terms import Atom, parse_term
+from bridge.specs.types.enums import enum_of, language_of
+from bridge.specs.types.model import (
     MAX_DEPTH,
     MAX_ENUM_VALUES,
     MAX_READING_DEPTH,
@@ -43,7 +41,9 @@ from bridge.specs.type_model import (
     nullable,
     union,
 )
-from bridge.specs.type_strings import parse_annotation
+from bridge.specs.types.schemas import SCHEMA_ONLY_KEYS, read_schema
+from bridge.specs.types.spellings import clipped, find_spelling, unknown_type
+from bridge.specs.types.strings import parse_annotation
 from protocol.errors import InvalidArgs
 
 if TYPE_CHECKING:

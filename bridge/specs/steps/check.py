@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from bridge.specs.checking import nearest
-from bridge.specs.step_nodes import (
+from bridge.specs.steps.nodes import (
     Call,
     Each,
     If,

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from bridge.specs.checking import Args, checked, nearest
-from bridge.specs.source import Fault, fault_at, language_faults, parse_source, refusal
-from bridge.specs.source_names import names_of
-from bridge.specs.source_outputs import returns_of
+from bridge.specs.source.names import names_of
+from bridge.specs.source.outputs import returns_of
+from bridge.specs.source.reading import Fault, fault_at, language_faults, parse_source, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from bridge.specs.source_language import ALWAYS_THERE, LACKING
+from bridge.specs.source.language import ALWAYS_THERE, LACKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

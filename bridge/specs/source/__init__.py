@@ -1,0 +1,1 @@
+"""Source that a host gives: read and checked, never run, here."""

@@ -1,0 +1,1 @@
+"""A program's wiring as data: read, checked before it runs, and written back."""
