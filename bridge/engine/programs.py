@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import dspy
 
 from bridge.engine.conversion import plain, plain_fields
-from bridge.engine.modules import build_module
+from bridge.engine.modules.building import build_module
 from bridge.engine.signatures import FieldReader
-from bridge.engine.ways import way_of
+from bridge.engine.ways.way import way_of
 from bridge.registry import ModuleRunnable, ProgramRunnable, Runnable
 from bridge.scope import ModuleCall, Scope, current_module, current_scope
 from bridge.specs.checking import nearest

@@ -17,17 +17,17 @@ import dspy
 from dspy.lm15 import Config, Message, Request
 
 from bridge.engine.adapters import ADAPTERS, TwoStepAdapter
-from bridge.engine.bench import Bench
 from bridge.engine.conversion import plain_fields
-from bridge.engine.evaluation import evaluate
 from bridge.engine.failures import explain
 from bridge.engine.lms.cache import CacheSettings, ResponseCache
 from bridge.engine.lms.lm import BridgeLM
 from bridge.engine.lms.meter import Meter
 from bridge.engine.lms.providers import backend_for
-from bridge.engine.optimizing import optimize
 from bridge.engine.parallel import in_parallel
 from bridge.engine.programs import HostModule, HostProgram, build, part_in_force
+from bridge.engine.runs.bench import Bench
+from bridge.engine.runs.evaluation import evaluate
+from bridge.engine.runs.optimizing import optimize
 from bridge.engine.streaming.listening import expecting_text, settle
 from bridge.engine.tokens import count_tokens
 from bridge.scope import Scope, Stopped, Usage, current_scope, current_tally
@@ -172,13 +172,13 @@ class Engine:
     def optimize(
         self, plan: OptimizePlan, report: Callable[[dict[str, Any]], None]
     ) -> dict[str, Any]:
-        """One optimizer run's result; see `bridge.engine.optimizing`."""
+        """One optimizer run's result; see `bridge.engine.runs.optimizing`."""
         return optimize(self._bench, plan, report)
 
     def evaluate(
         self, plan: EvaluatePlan, report: Callable[[dict[str, Any]], None]
     ) -> dict[str, Any]:
-        """One evaluation's rows and score; see `bridge.engine.evaluation`."""
+        """One evaluation's rows and score; see `bridge.engine.runs.evaluation`."""
         return evaluate(self._bench, plan, report)
 
     def stop_run(self, run_id: str, tenant: str | None = None) -> bool:

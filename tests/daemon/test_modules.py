@@ -7,7 +7,7 @@ from typing import Literal
 import dspy
 import pytest
 
-from bridge.engine.modules import build_module
+from bridge.engine.modules.building import build_module
 from bridge.specs.modules import MODULE_TYPES, parse_module
 from tests.daemon.asking import (
     asked,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.engine.steps import run_steps
+from bridge.engine.ways.steps import run_steps
 from bridge.ensembles import Ensemble, ensemble_of
 from bridge.registry import Registry
 from bridge.specs.modules import parse_module

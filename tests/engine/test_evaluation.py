@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bridge.engine.evaluation import MOST_FAULTS, read_examples
 from bridge.engine.programs import build
+from bridge.engine.runs.evaluation import MOST_FAULTS, read_examples
 from bridge.scope import Budget, Scope, Stopped
 from protocol.errors import BudgetExceeded, Cancelled, InvalidArgs, LMTransport, MetricError
 from tests.engine.workshop import HELDOUT, Scorer, Watched, Workshop

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from bridge.engine.optimizers.job import Prepared
 from bridge.engine.programs import HostModule, HostProgram
-from bridge.engine.student import taught
+from bridge.engine.runs.student import taught
 from bridge.scope import Budget, Stopped
 from bridge.specs.modules import parse_module
 from bridge.specs.optimizers import ROWS

@@ -13,7 +13,7 @@ from dspy.lm15 import Message, Response, TextPart, Usage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.engine.record import LMRecord
+from bridge.engine.runs.record import LMRecord
 from bridge.scope import Budget
 from bridge.specs.lms import parse_lm
 from tests.engine.workshop import CONFIGS, Watched, Workshop

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.engine.step_values import MAX_TEXT
-from bridge.engine.steps import MAX_CALLS, MAX_ITEMS, run_steps
+from bridge.engine.ways.step_values import MAX_TEXT
+from bridge.engine.ways.steps import MAX_CALLS, MAX_ITEMS, run_steps
 from bridge.specs.steps.chain import check_chain
 from bridge.specs.steps.reading import ModuleShape, parse_steps
 from protocol.errors import ProgramError

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.engine.scoring import NoScoreError, Place, RunMetric, read_score
+from bridge.engine.scoring.metrics import NoScoreError, Place, RunMetric, read_score
 from bridge.metrics import parse_metric
 from bridge.scope import Stopped
 from protocol.errors import HostError, LMTransport, MetricError

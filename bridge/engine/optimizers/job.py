@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
     import dspy
 
-    from bridge.engine.running import Run
-    from bridge.engine.scoring import RunMetric
-    from bridge.engine.student import Student
+    from bridge.engine.runs.running import Run
+    from bridge.engine.runs.student import Student
+    from bridge.engine.scoring.metrics import RunMetric
     from bridge.specs.optimizers import OptimizerRow
 
 __all__ = ["Job", "Prepared", "to_size"]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 
+from bridge.engine.modules.tools import BridgeTool
 from bridge.engine.signatures import build_signature
-from bridge.engine.tools import BridgeTool
 from bridge.scope import current_scope
 
 if TYPE_CHECKING:

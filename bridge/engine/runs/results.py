@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bridge.engine.student import states_of, taught
+from bridge.engine.runs.student import states_of, taught
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bridge.engine.evaluation import Evaluated
-    from bridge.engine.running import Run
-    from bridge.engine.student import Learned
+    from bridge.engine.runs.evaluation import Evaluated
+    from bridge.engine.runs.running import Run
+    from bridge.engine.runs.student import Learned
     from bridge.registry import Runnable
     from bridge.specs.runs import OptimizePlan
 

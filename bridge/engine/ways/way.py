@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bridge.engine.conversion import plain
 from bridge.engine.failures import explain
-from bridge.engine.lanes import CallLanes, parallel_map
-from bridge.engine.steps import run_steps
-from bridge.engine.tools import answer_tool
+from bridge.engine.modules.tools import answer_tool
+from bridge.engine.ways.lanes import CallLanes, parallel_map
+from bridge.engine.ways.steps import run_steps
 from bridge.sandbox.programs import Program
 from bridge.scope import current_scope
 from protocol.errors import HostError

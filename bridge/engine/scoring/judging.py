@@ -13,8 +13,8 @@ from dspy.evaluate import CompleteAndGrounded, SemanticF1
 
 from bridge.engine.conversion import plain
 from bridge.engine.failures import explain
-from bridge.engine.scoring import Score, current_asked, read_score
-from bridge.engine.source_metrics import SourceMetric
+from bridge.engine.scoring.metrics import Score, current_asked, read_score
+from bridge.engine.scoring.source_metrics import SourceMetric
 from bridge.judges import JudgeSpec
 from bridge.scope import current_scope
 from bridge.scorers import HostMetric
@@ -24,7 +24,7 @@ from protocol.errors import AdapterParse, MetricError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from bridge.engine.bench import Bench
+    from bridge.engine.runs.bench import Bench
 
     Fields = Mapping[str, Any]
 

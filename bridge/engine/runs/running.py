@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from bridge.engine.failures import explain
-from bridge.engine.record import LMRecord
-from bridge.engine.scoreboard import Scoreboard
-from bridge.engine.student import told
+from bridge.engine.runs.record import LMRecord
+from bridge.engine.runs.scoreboard import Scoreboard
+from bridge.engine.runs.student import told
 from bridge.scope import Scope, Stopped, Usage, current_scope
 from bridge.turnstile import turnstile
 from protocol.errors import (
@@ -30,7 +30,7 @@ from protocol.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from bridge.engine.student import Student
+    from bridge.engine.runs.student import Student
     from bridge.scope import Budget
 
 __all__ = ["Run", "RunStopped", "open_run"]

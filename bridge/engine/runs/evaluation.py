@@ -16,20 +16,20 @@ import dspy
 
 from bridge.engine.conversion import plain_fields
 from bridge.engine.failures import explain
-from bridge.engine.judging import callable_metric
 from bridge.engine.parallel import in_parallel
 from bridge.engine.programs import build
-from bridge.engine.running import open_run
-from bridge.engine.scoring import Place, RunMetric
+from bridge.engine.runs.running import open_run
+from bridge.engine.scoring.judging import callable_metric
+from bridge.engine.scoring.metrics import Place, RunMetric
 from bridge.scope import Stopped, Usage, current_scope, current_tally
 from protocol.errors import BridgeError, Cancelled, Internal, InvalidArgs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from bridge.engine.bench import Bench
     from bridge.engine.programs import HostModule, HostProgram
-    from bridge.engine.running import Run
+    from bridge.engine.runs.bench import Bench
+    from bridge.engine.runs.running import Run
     from bridge.scope import Scope
     from bridge.specs.runs import EvaluatePlan
 

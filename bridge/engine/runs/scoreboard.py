@@ -9,12 +9,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from bridge.engine.student import Learned, learned
+from bridge.engine.runs.student import Learned, learned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bridge.engine.student import Student
+    from bridge.engine.runs.student import Student
 
 __all__ = ["Candidate", "Scoreboard"]
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import dspy
 
-from bridge.engine.agents import react, react_v2
-from bridge.engine.coding import code_act, program_of_thought, rlm
 from bridge.engine.conversion import plain, plain_fields
-from bridge.engine.retrievers import retriever
-from bridge.engine.scoring import NoScoreError, read_score
+from bridge.engine.modules.agents import react, react_v2
+from bridge.engine.modules.coding import code_act, program_of_thought, rlm
+from bridge.engine.modules.retrievers import retriever
+from bridge.engine.scoring.metrics import NoScoreError, read_score
+from bridge.engine.scoring.source_metrics import source_reward
 from bridge.engine.signatures import FieldReader, build_signature, without_markers
-from bridge.engine.source_metrics import source_reward
 from bridge.engine.streaming.listening import name_predictors
 from bridge.metrics import METRICS
 from bridge.scope import current_attempt, current_scope

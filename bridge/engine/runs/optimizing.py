@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 import dspy
 from dspy.utils.callback import BaseCallback
 
-from bridge.engine.evaluation import Evaluated, evaluate_rows, read_examples
 from bridge.engine.failures import explain
-from bridge.engine.hush import hush
-from bridge.engine.judging import callable_metric
 from bridge.engine.optimizers import prepare
 from bridge.engine.optimizers.job import Job
-from bridge.engine.portrait import portray
 from bridge.engine.programs import build
-from bridge.engine.results import result_of
-from bridge.engine.running import PATIENCE, Run, open_run
-from bridge.engine.scoring import RunMetric
-from bridge.engine.student import Learned, Student, homes, learned, states_of, taught
+from bridge.engine.runs.evaluation import Evaluated, evaluate_rows, read_examples
+from bridge.engine.runs.hush import hush
+from bridge.engine.runs.portrait import portray
+from bridge.engine.runs.results import result_of
+from bridge.engine.runs.running import PATIENCE, Run, open_run
+from bridge.engine.runs.student import Learned, Student, homes, learned, states_of, taught
+from bridge.engine.scoring.judging import callable_metric
+from bridge.engine.scoring.metrics import RunMetric
 from bridge.scope import Stopped, current_scope
 from bridge.specs.optimizers import check_available
 from bridge.turnstile import turnstile
@@ -34,9 +34,9 @@ from protocol.errors import AdapterParse, BridgeError, InvalidArgs, ProgramError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bridge.engine.bench import Bench
-    from bridge.engine.evaluation import Example
     from bridge.engine.optimizers.job import Prepared
+    from bridge.engine.runs.bench import Bench
+    from bridge.engine.runs.evaluation import Example
     from bridge.ensembles import Ensemble
     from bridge.registry import Runnable
     from bridge.specs.runs import OptimizePlan

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bridge.engine.step_values import EvaluationError, evaluate, is_true, kind_of
+from bridge.engine.ways.step_values import EvaluationError, evaluate, is_true, kind_of
 from bridge.specs.steps.nodes import Call, Each, If, Let, Output, Repeat, Step, Value, record_key
 from protocol.errors import ProgramError
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.registry import ProgramRunnable
 
 if TYPE_CHECKING:
-    from bridge.engine.student import Student
+    from bridge.engine.runs.student import Student
     from bridge.registry import Runnable
 
 __all__ = ["portray", "source_of"]

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import dspy
 from dspy.primitives.code_interpreter import CodeInterpreterError
 
-from bridge.engine.agents import Optioned
-from bridge.engine.interpreters import SandboxInterpreter
+from bridge.engine.modules.agents import Optioned
+from bridge.engine.modules.interpreters import SandboxInterpreter
+from bridge.engine.modules.tools import BridgeTool
 from bridge.engine.signatures import build_signature
-from bridge.engine.tools import BridgeTool
 from protocol.errors import ProgramError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bridge.engine.scoring import NoScoreError, Score, read_score
+from bridge.engine.scoring.metrics import NoScoreError, Score, read_score
 from bridge.sandbox.functions import call_function
 from bridge.scope import current_scope
 from protocol.errors import MetricError, ProgramError, SandboxLimit

@@ -26,7 +26,7 @@ from bridge.specs.version import version_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bridge.engine.running import Run
+    from bridge.engine.runs.running import Run
     from bridge.registry import Runnable
     from bridge.specs.modules import ModuleSpec
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.engine.running import Run
+    from bridge.engine.runs.running import Run
     from bridge.scope import Scope
 
 __all__ = ["Bench"]

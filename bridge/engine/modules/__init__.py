@@ -1,0 +1,1 @@
+"""Module specs as DSPy modules, and what those call: tools, retrievers, the sandbox."""

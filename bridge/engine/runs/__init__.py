@@ -1,0 +1,1 @@
+"""Optimizer runs and evaluations: how they go, what is around them, and what they give."""

@@ -1,0 +1,1 @@
+"""A host's metrics as DSPy calls them, whoever it is that scores."""

@@ -1,0 +1,1 @@
+"""What leads a program from inputs to outputs."""
