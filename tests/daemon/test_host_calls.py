@@ -540,3 +540,40 @@ def test_eight_threads_make_a_thousand_calls_each_without_a_lost_answer(host):
     assert [row["outputs"]["passages"] for row in result["rows"]] == [
         [row["query"]] for row in rows
     ]
+
+
+def test_calls_requests_and_cancels_beside_one_another_lose_nothing(host):
+    """Whoever waits for the host reads the pipe for the others, too: answers, requests, cancels."""
+    host.functions.add("retrieve", "mixed", lambda call: [call.args["query"]])
+    module = create(host.port, "retrieve", config={"host": "mixed", "k": 1})
+    failures: list[str] = []
+
+    def ask(text: str) -> None:
+        if forward(host.port, module, {"query": text}) != {"passages": [text]}:
+            failures.append(text)
+
+    def ping(text: str) -> None:
+        if host.port.call("ping", {"text": text * 1_000}) != {"text": text * 1_000}:
+            failures.append(text)
+
+    def cancel(text: str) -> None:
+        sent = host.port.send("forward", {"module_id": module, "inputs": {"query": text}})
+        host.port.call("cancel", {"request": sent.request_id})
+        try:
+            sent.result(60)
+        except RequestFailed as error:
+            if error.code != "cancelled":
+                failures.append(error.code)
+
+    def repeat(act) -> None:
+        for number in range(150):
+            act(f"{act.__name__} {number}")
+
+    threads = [threading.Thread(target=repeat, args=(act,)) for act in (ask, ping, cancel) * 3]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not any(thread.is_alive() for thread in threads)
+    assert failures == []
+    assert host.port.call("stats")["host_calls"] == 0
