@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from copy import copy, deepcopy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -28,21 +29,34 @@ if TYPE_CHECKING:
     from bridge.specs.modules import ModuleSpec
     from bridge.specs.programs import ProgramSpec, Wiring
 
-__all__ = ["HostModule", "HostProgram", "build", "part_in_force"]
+__all__ = ["HostModule", "HostProgram", "LMs", "build", "part_in_force"]
 
 current_program: ContextVar[HostProgram | None] = ContextVar("current_program", default=None)
 """The innermost program that is running, as a copy of it may be that an optimizer made."""
 
 
+@dataclass(frozen=True, slots=True)
+class LMs:
+    """Where modules have their LMs from, each time that they ask one.
+
+    Attributes:
+        chosen: the LM in force for a module's own reference: the request's LM comes first.
+        named: the LM of a name, whatever the request's own is.
+    """
+
+    chosen: Callable[[Any], Any]
+    named: Callable[[str], Any]
+
+
 class HostModule(dspy.Module):  # type: ignore[misc]
     """A host's module: inputs checked, its own LM in force, its calls under its id."""
 
-    def __init__(self, spec: ModuleSpec, choose_lm: Callable[[Any], Any]) -> None:
+    def __init__(self, spec: ModuleSpec, lms: LMs) -> None:
         super().__init__()
-        self.inner = build_module(spec)
+        self.inner = build_module(spec, lms.named)
         self._spec = spec
         self._reader = FieldReader(spec.signature.inputs)
-        self._choose_lm = choose_lm
+        self._lms = lms
 
     @property
     def spec(self) -> ModuleSpec:
@@ -69,7 +83,7 @@ class HostModule(dspy.Module):  # type: ignore[misc]
             if self._spec.lm is None and (dspy.settings.lm is not None or not self._spec.asks_lm):
                 prediction = self.inner(**given)
             else:
-                with dspy.context(lm=self._choose_lm(self._spec.lm)):
+                with dspy.context(lm=self._lms.chosen(self._spec.lm)):
                     prediction = self.inner(**given)
         finally:
             current_module.reset(token)
@@ -212,7 +226,7 @@ def _blamed(error: InvalidArgs, module: str, theirs: Mapping[str, str]) -> Bridg
 
 def build(
     runnable: Runnable,
-    choose_lm: Callable[[Any], Any],
+    lms: LMs,
     built: dict[str, HostModule] | None = None,
 ) -> HostModule | HostProgram:
     """The DSPy module of what a request runs.
@@ -224,7 +238,7 @@ def build(
     if isinstance(runnable, ModuleRunnable):
         key = str(runnable.spec.id)
         if key not in made:
-            made[key] = HostModule(runnable.spec, choose_lm)
+            made[key] = HostModule(runnable.spec, lms)
         return made[key]
-    parts = {name: build(part, choose_lm, made) for name, part in runnable.parts.items()}
+    parts = {name: build(part, lms, made) for name, part in runnable.parts.items()}
     return HostProgram(runnable, parts)

@@ -24,7 +24,7 @@ from bridge.engine.lms.lm import BridgeLM
 from bridge.engine.lms.meter import Meter
 from bridge.engine.lms.providers import backend_for
 from bridge.engine.parallel import in_parallel
-from bridge.engine.programs import HostModule, HostProgram, build, part_in_force
+from bridge.engine.programs import HostModule, HostProgram, LMs, build, part_in_force
 from bridge.engine.runs.bench import Bench
 from bridge.engine.runs.evaluation import evaluate
 from bridge.engine.runs.optimizing import optimize
@@ -62,7 +62,11 @@ class Engine:
         self._being_built: dict[str, Future[HostModule | HostProgram]] = {}
         self._lms: OrderedDict[str, dspy.LM] = OrderedDict()
         self._adapters = {name: make() for name, make in ADAPTERS.items()}
-        self._bench = Bench(self._context, self._lm, self._named_lm, {})
+        self._module_lms = LMs(
+            chosen=lambda ref: self._lm(current_scope.get(), ref),
+            named=lambda name: self._named_lm(current_scope.get(), name),
+        )
+        self._bench = Bench(self._context, self._module_lms, self._named_lm, {})
         # DSPy's own log repeats what our errors and warnings say, prompt and all.
         logging.getLogger("dspy").setLevel(logging.CRITICAL)
 
@@ -152,7 +156,7 @@ class Engine:
             with turnstile.outside():
                 return being_built.result()
         try:
-            built = build(runnable, lambda ref: self._lm(current_scope.get(), ref))
+            built = build(runnable, self._module_lms)
         except BaseException as error:
             being_built.set_exception(error)
             raise

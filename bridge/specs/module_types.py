@@ -89,11 +89,15 @@ class CodeActConfig(CodingConfig):
 
 
 class RLMConfig(CodingConfig):
-    """`max_llm_calls` that the code may make, and `max_output_chars` of it that the LM reads."""
+    """`max_llm_calls` that the code may make, and `max_output_chars` of it that the LM reads.
+
+    `sub_lm` is the name of the LM that the code asks; the module's own when left out.
+    """
 
     max_iters: Annotated[int, Field(ge=1, le=200)] = 20
     max_llm_calls: Annotated[int, Field(ge=0, le=10_000)] = 50
     max_output_chars: Annotated[int, Field(ge=100, le=1_000_000)] = 10_000
+    sub_lm: Annotated[str, Field(min_length=1, max_length=256)] | None = None
 
 
 class CustomConfig(Args):

@@ -103,6 +103,32 @@ def test_rlm_asks_the_lm_from_within_its_code(daemon, lm_server):
     assert asked(lm_server, lm["model"])[1][-1]["content"] == "what is Rohrau"
 
 
+def test_the_code_of_rlm_asks_its_sub_lm_whatever_the_request_names(daemon, lm_server):
+    own, sub = lm_at(lm_server, new_id("own")), lm_at(lm_server, new_id("sub"))
+    other = lm_at(lm_server, new_id("other"))
+    daemon.call("configure", {"lms": {sub["model"]: sub, other["model"]: other}})
+    config = {"sub_lm": sub["model"]}
+    module = create(daemon, "rlm", "text -> answer", lm=own, config=config)
+    ask = "```python\nSUBMIT(answer=llm_query('what is ' + text))\n```"
+    for lm in (own, other):
+        lm_server.script(lm["model"], chat_reply(reasoning="ask", code=ask))
+    lm_server.script(sub["model"], "a town", "a village")
+    args = {"module_id": module, "inputs": {"text": "Rohrau"}}
+    assert daemon.call("forward", args)["answer"] == "a town"
+    result = daemon.call("forward", args, lm=other["model"])
+    assert result["answer"] == "a village"
+    counted = {name.split("/")[1]: used["calls"] for name, used in result["_meta"]["usage"].items()}
+    assert counted == {other["model"]: 1, sub["model"]: 1}
+
+
+def test_a_sub_lm_that_is_not_configured_is_told_before_any_lm_is_asked(daemon, lm_server):
+    lm = lm_at(lm_server, new_id("m"))
+    module = create(daemon, "rlm", "text -> answer", lm=lm, config={"sub_lm": "nobody"})
+    args = {"module_id": module, "inputs": {"text": "x"}}
+    assert refused(daemon, "forward", args)["code"] == "not_found"
+    assert asked(lm_server, lm["model"]) == []
+
+
 @pytest.mark.skipif(
     find_spec("deno") is not None or shutil.which("deno") is not None, reason="Deno is here"
 )

@@ -39,9 +39,14 @@ if TYPE_CHECKING:
 __all__ = ["build_module"]
 
 
-def build_module(spec: ModuleSpec) -> dspy.Module:
-    """The DSPy module of `spec`, with its learned state in it."""
-    module = _BUILDERS[spec.type](spec)
+def build_module(spec: ModuleSpec, named_lm: Callable[[str], dspy.LM]) -> dspy.Module:
+    """The DSPy module of `spec`, with its learned state in it.
+
+    Args:
+        spec: what to build.
+        named_lm: the LM of a name, for the request that is running when it is asked.
+    """
+    module = rlm(spec, named_lm) if spec.type == "rlm" else _BUILDERS[spec.type](spec)
     _teach(module, spec)
     name_predictors(dict(module.named_predictors()))
     return module
@@ -287,7 +292,6 @@ _BUILDERS: dict[str, Callable[[ModuleSpec], dspy.Module]] = {
     "react_v2": react_v2,
     "program_of_thought": program_of_thought,
     "code_act": code_act,
-    "rlm": rlm,
 }
 
 

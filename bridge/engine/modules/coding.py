@@ -55,28 +55,50 @@ def code_act(spec: ModuleSpec) -> dspy.Module:
     return Coding(inner, spec)
 
 
-def rlm(spec: ModuleSpec) -> dspy.Module:
+def rlm(spec: ModuleSpec, named_lm: Callable[[str], dspy.LM]) -> dspy.Module:
     """`dspy.RLM`: its tools are functions of the code that the LM writes."""
     config: Any = spec.config
+    sub_lm = None if config.sub_lm is None else NamedLM(config.sub_lm, named_lm)
     inner = dspy.RLM(
         _signature(spec),
         max_iters=config.max_iters,
         max_llm_calls=config.max_llm_calls,
         max_output_chars=config.max_output_chars,
         tools=[_signed(BridgeTool(tool), tool) for tool in spec.tools],
+        sub_lm=sub_lm,
         interpreter_factory=_factory(spec),
     )
     _give_options(inner, "generate_action", spec)
     _give_options(inner, "extract", spec)
-    return Coding(inner, spec)
+    return Coding(inner, spec, sub_lm)
+
+
+class NamedLM:
+    """An LM by its name, found anew for each call: another one may have the name by then."""
+
+    def __init__(self, name: str, find: Callable[[str], dspy.LM]) -> None:
+        self._name = name
+        self._find = find
+
+    def find(self) -> dspy.LM:
+        """The LM; raise NotFound."""
+        return self._find(self._name)
+
+    def __call__(self, prompt: str) -> Any:
+        """What it answers, as `dspy.LM` gives it."""
+        return self.find()(prompt)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NamedLM:
+        return self
 
 
 class Coding(dspy.Module):  # type: ignore[misc]
     """One of DSPy's modules that run code; what stops it is the program's error, in words."""
 
-    def __init__(self, inner: dspy.Module, spec: ModuleSpec) -> None:
+    def __init__(self, inner: dspy.Module, spec: ModuleSpec, sub_lm: NamedLM | None = None) -> None:
         super().__init__()
         self.inner = inner
+        self._sub_lm = sub_lm
         self._kind = spec.type
         self._inputs = [item.name for item in spec.signature.inputs]
 
@@ -88,6 +110,9 @@ class Coding(dspy.Module):  # type: ignore[misc]
     def forward(self, config: Mapping[str, Any] | None = None, **inputs: Any) -> Any:  # noqa: ARG002
         """One prediction; `config` reaches the predictors through the request's scope."""
         given = {name: inputs.get(name) for name in self._inputs}
+        if self._sub_lm is not None:
+            # A name that nobody has is the host's mistake, and not for the code to learn of.
+            self._sub_lm.find()
         try:
             return self.inner(**given)
         except CodeInterpreterError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bridge.engine.programs import LMs
     from bridge.engine.runs.running import Run
     from bridge.scope import Scope
 
@@ -20,12 +21,12 @@ class Bench:
 
     Attributes:
         context: DSPy's settings under a scope, for `with`.
-        choose: the LM in force for a module's own reference: the request's LM comes first.
+        lms: where modules have theirs from.
         lm: the LM that a reference names; None is the one in force.
         running: the runs in progress by their tenants and ids.
     """
 
     context: Callable[[Scope], Any]
-    choose: Callable[[Scope, Any], Any]
+    lms: LMs
     lm: Callable[[Scope, Any], Any]
     running: dict[tuple[str | None, str], Run]

@@ -21,7 +21,7 @@ from bridge.engine.programs import build
 from bridge.engine.runs.running import open_run
 from bridge.engine.scoring.judging import callable_metric
 from bridge.engine.scoring.metrics import Place, RunMetric
-from bridge.scope import Stopped, Usage, current_scope, current_tally
+from bridge.scope import Stopped, Usage, current_tally
 from protocol.errors import BridgeError, Cancelled, Internal, InvalidArgs
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def evaluate(
     if not plan.devset:
         raise InvalidArgs.at("devset", "is empty: there is nothing to score")
     with open_run(plan, bench.lm, report, bench.running, patience=0) as run:
-        program = build(plan.runnable, lambda ref: bench.choose(current_scope.get(), ref))
+        program = build(plan.runnable, bench.lms)
         shape = plan.runnable.shape
         examples = read_examples(program, shape.inputs, plan.devset, "devset", run.scope)
         metric = RunMetric(

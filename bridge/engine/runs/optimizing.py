@@ -26,7 +26,7 @@ from bridge.engine.runs.running import PATIENCE, Run, open_run
 from bridge.engine.runs.student import Learned, Student, homes, learned, states_of, taught
 from bridge.engine.scoring.judging import callable_metric
 from bridge.engine.scoring.metrics import RunMetric
-from bridge.scope import Stopped, current_scope
+from bridge.scope import Stopped
 from bridge.specs.optimizers import check_available
 from bridge.turnstile import turnstile
 from protocol.errors import AdapterParse, BridgeError, InvalidArgs, ProgramError
@@ -341,7 +341,7 @@ class _Optimization:
     # What they work on
 
     def _built(self, runnable: Runnable) -> Any:
-        return build(runnable, lambda ref: self._bench.choose(current_scope.get(), ref))
+        return build(runnable, self._bench.lms)
 
     @property
     def _scoring(self) -> Sequence[Example]:
