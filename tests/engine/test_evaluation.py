@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bridge.engine.programs import build
+from bridge.engine.programs import LMs, build
 from bridge.engine.runs.evaluation import MOST_FAULTS, read_examples
 from bridge.scope import Budget, Scope, Stopped
 from protocol.errors import BudgetExceeded, Cancelled, InvalidArgs, LMTransport, MetricError
@@ -203,7 +203,7 @@ def test_nothing_to_score_is_refused(shop: Workshop) -> None:
 
 def test_inputs_are_read_as_the_module_reads_them(shop: Workshop) -> None:
     runnable = shop.module({**QA, "signature": "question, day: date -> answer"})
-    program = build(runnable, lambda ref: None)
+    program = build(runnable, LMs(chosen=lambda _: None, named=lambda _: None))
     row = {"question": "<<CUSTOM-TYPE-START", "day": "2024-05-06", "answer": "<<CUSTOM-TYPE-"}
     [(example, kept, place)] = read_examples(
         program, runnable.shape.inputs, [row], "trainset", Scope()
