@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Loading"]
 
-YOUNG_OBJECTS = 10_000
+YOUNG_OBJECTS = 50_000
 """Between two garbage collections. A thousand calls in flight are a million objects, and Python's
-700 would have it look through some of them at every second call."""
+700 would have it look through some of them at every second call. What a call leaves is mostly
+freed without one; 50,000 objects are a few megabytes."""
 
 
 class Loading:

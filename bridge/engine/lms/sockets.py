@@ -20,6 +20,7 @@ import ssl
 import threading
 import time
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from bridge.scope import current_scope
@@ -169,12 +170,21 @@ def _begin(wire: PatientSocket, address: Any) -> None:
 
 
 def _addresses(host: str, port: int) -> list[Any]:
+    numeric = _numeric_addresses(host, port)
+    if numeric is not None:
+        return numeric
+    with turnstile.outside():
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
+@lru_cache(maxsize=256)
+def _numeric_addresses(host: str, port: int) -> list[Any] | None:
+    """Of a host that is an address, which nobody need be asked for; None for a name."""
+    numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
     try:
-        numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=numeric)
     except socket.gaierror:
-        with turnstile.outside():
-            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return None
 
 
 class _Watch:
