@@ -54,7 +54,7 @@ LOOK_SECONDS = 0.2
 SECRET_NAMES = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD", "_SECRET_KEY", "_ACCESS_KEY")
 """Ends of the names of environment variables that DSPy and litellm find keys in."""
 
-SWITCH_SECONDS = 1e-3
+SWITCH_SECONDS = 5e-4
 """How long a busy thread keeps the loop waiting; Python's 5 ms is what a ping would wait."""
 
 
