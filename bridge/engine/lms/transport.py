@@ -9,7 +9,7 @@ us and a server is used: TLS, proxies, the pool of connections, and how a reques
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.request import getproxies_environment
 
@@ -71,7 +71,7 @@ class _Route:
     proxy: Any
     origin: tuple[str, str, int]
     target: str
-    headers: tuple[tuple[str, str], ...]
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
     """What the way itself wants said."""
 
 
@@ -81,8 +81,8 @@ class _Head:
 
     method: str
     url: str
-    headers: list[tuple[str, str]]
-    text: bytes
+    headers: list[tuple[str, str]] = field(repr=False)
+    text: bytes = field(repr=False)
 
 
 class AbortableTransport(StdlibTransport):  # type: ignore[misc]
