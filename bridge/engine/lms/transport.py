@@ -31,10 +31,6 @@ from bridge.scope import current_scope
 
 __all__ = ["AbortableTransport"]
 
-MOST_CONNECTIONS = 4_096
-"""Above every other bound of the daemon: DSPy's own 100 made 1,000 calls wait in tens of rows."""
-
-
 MOST_IDLE = 64
 """Connections to one server that stay open for later calls; what a burst opened above it closes."""
 
@@ -95,12 +91,13 @@ class AbortableTransport(StdlibTransport):  # type: ignore[misc]
 
     def __init__(self, *, timeout: float, max_reply: int) -> None:
         super().__init__(
-            max_connections=MOST_CONNECTIONS,
             user_agent="dspy-bridge",
             # Looking through the environment costs a tenth of a call; it does not change.
             trust_env=bool(getproxies_environment()),
         )
-        self._pool = _Pool(MOST_CONNECTIONS)
+        # Its slots are not asked for: DSPy's 100 made 1,000 calls wait in tens of rows. A call in
+        # progress has one connection, and those are bounded by who may call.
+        self._pool = _Pool(self._max_connections)
         self._connect_seconds = min(timeout, 10.0)
         self._seconds = timeout
         self._max_reply = max_reply
