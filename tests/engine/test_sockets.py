@@ -6,7 +6,6 @@ import math
 import socket
 import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +18,7 @@ from bridge.engine.lms.transport import MOST_IDLE, AbortableTransport
 from bridge.scope import Scope, Stopped, current_scope
 from bridge.turnstile import turnstile
 from protocol.errors import Cancelled
+from tests.engine.loopback import server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,24 +34,6 @@ def scope() -> Iterator[Scope]:
     token = current_scope.set(own)
     yield own
     current_scope.reset(token)
-
-
-@contextmanager
-def server(answer: Callable[[socket.socket], None], backlog: int = 64) -> Iterator[int]:
-    """Calls `answer` with each connection, on a thread of its own; gives the port."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
-
-    def serve() -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=answer, args=(client,), daemon=True).start()
-
-    threading.Thread(target=serve, daemon=True).start()
-    yield listener.getsockname()[1]
-    listener.close()
 
 
 def until_closed(client: socket.socket) -> None:
