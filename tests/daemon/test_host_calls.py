@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 
 import pytest
 
-from bridge.client import RequestFailed
+from bridge.client import Port, RequestFailed
 from protocol.errors import HostError
 from tests.daemon.asking import (
     chat_reply,
@@ -16,6 +17,7 @@ from tests.daemon.asking import (
     faults,
     fields,
     forward,
+    lm_at,
     new_id,
     program,
     refused,
@@ -577,3 +579,24 @@ def test_calls_requests_and_cancels_beside_one_another_lose_nothing(host):
     assert not any(thread.is_alive() for thread in threads)
     assert failures == []
     assert host.port.call("stats")["host_calls"] == 0
+
+
+def test_where_there_is_no_epoll_calls_and_host_calls_are_served_all_the_same(lm_server):
+    without = "import select; del select.epoll; from bridge.__main__ import main; main()"
+    with Port([sys.executable, "-c", without]) as port:
+        port.hello()
+        host = Host(port)
+        host.answers("retrieve", "own", lambda call: [call.args["query"]])
+        lm = lm_at(lm_server, new_id("m"))
+        module = create(port, "predict", "question -> answer", lm=lm)
+        sent = [
+            port.send("forward", {"module_id": module, "inputs": {"question": f"q{number}"}})
+            for number in range(20)
+        ]
+        assert all(future.result(60)["answer"] for future in sent)
+        found = create(port, "retrieve", config={"host": "own", "k": 1})
+        rows = [{"query": f"q{number}"} for number in range(50)]
+        result = port.call("batch", {"module_id": found, "inputs": rows, "max_concurrency": 8})
+        assert [row["outputs"]["passages"] for row in result["rows"]] == [
+            [row["query"]] for row in rows
+        ]
