@@ -258,9 +258,13 @@ defmodule DSPyBridge.Callbacks do
   ## Serving
 
   @doc false
-  # The task of one host call.
-  @spec serve(Bridge.t(), Link.t(), binary()) :: :ok
-  def serve(bridge, link, frame) do
+  # The task of one host call, which may begin before the call has come.
+  @spec serve_next(Bridge.t()) :: :ok
+  def serve_next(bridge) do
+    receive do: ({:serve, link, frame} -> serve(bridge, link, frame))
+  end
+
+  defp serve(bridge, link, frame) do
     {:ok, {:call, call}} = Wire.decode(link.codec, frame)
     link_callers(bridge, call["id"])
     told = %{bridge: bridge.name, target: call["target"], name: call["name"], request: call["id"]}

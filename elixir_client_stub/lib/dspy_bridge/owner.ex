@@ -241,6 +241,7 @@ defmodule DSPyBridge.Owner do
   def handle_info({:DOWN, ref, :process, _pid, reason}, state) do
     case HostCalls.ended(state.host_calls, ref, reason) do
       {:answered, _call, open} -> {:noreply, %{state | host_calls: open}}
+      {:unused, open} -> {:noreply, %{state | host_calls: open}}
       {_killed, call, open} -> {:noreply, answer_for(%{state | host_calls: open}, call, reason)}
       :none -> {:noreply, caller_died(state, ref)}
     end

@@ -322,6 +322,37 @@ defmodule DSPyBridge.CallbacksTest do
     end
   end
 
+  describe "the task that stands by for the next call" do
+    setup %{bridge: bridge} do
+      create_here(bridge)
+      assert {:ok, _} = DSPyBridge.forward(bridge, "here", %{query: "first"})
+      {:ok, found} = DSPyBridge.Bridge.resolve(bridge)
+      owner = GenServer.whereis(DSPyBridge.Bridge.part(found, :owner))
+      %{spare: fn -> :sys.get_state(owner).host_calls.spare end}
+    end
+
+    test "serves it, and another one stands by", %{bridge: bridge, spare: spare} do
+      {task, _monitor} = spare.()
+      assert {:ok, %{"passages" => [served]}} = DSPyBridge.forward(bridge, "here", %{query: "x"})
+      assert served == inspect(task)
+      assert {next, _monitor} = spare.()
+      assert next != task
+    end
+
+    test "is replaced when somebody kills it", %{bridge: bridge, spare: spare} do
+      {task, _monitor} = spare.()
+      Process.exit(task, :kill)
+      assert Enum.any?(1..4_000, fn _ -> spare.() == nil || (Process.sleep(5) && false) end)
+      assert {:ok, %{"passages" => [_]}} = DSPyBridge.forward(bridge, "here", %{query: "x"})
+      assert {_next, _monitor} = spare.()
+    end
+
+    defp create_here(bridge) do
+      host = %{host: fn _query, _k -> [inspect(self())] end, k: 1}
+      DSPyBridge.create_module!(bridge, %{id: "here", type: "retrieve", config: host})
+    end
+  end
+
   describe "retrievers and rewards" do
     test "a retriever gives texts, or maps with a text", %{bridge: bridge} do
       DSPyBridge.create_module!(bridge, %{
