@@ -41,11 +41,12 @@ class LMs:
 
     Attributes:
         chosen: the LM in force for a module's own reference: the request's LM comes first.
-        named: the LM of a name, whatever the request's own is.
+        named: the LM that a reference names, whatever the request's own is; None is the one in
+            force.
     """
 
     chosen: Callable[[Any], Any]
-    named: Callable[[str], Any]
+    named: Callable[[Any], Any]
 
 
 class HostModule(dspy.Module):  # type: ignore[misc]

@@ -55,11 +55,7 @@ class Given:
 def reply_on(wire: Any, given_back: Given | None = None) -> Reply:
     back = (given_back or Given()).back
     reply = Reply(wire, max_reply=MAX_REPLY, release=back)
-    try:
-        reply.read_head()
-    except BaseException:
-        reply.close()
-        raise
+    reply.read_head()
     return reply
 
 

@@ -215,7 +215,7 @@ def test_what_a_request_says_is_its_own_however_alike_the_last_one_was(scope):
     assert [data.split(b" ")[1] for data in came] == [b"/a", b"/a", b"/b"]
     assert [b"Bearer 1" in data for data in came] == [True, False, False]
     assert [data.partition(b"\r\n\r\n")[2] for data in came] == [b"one", b"three", b""]
-    assert "Bearer" not in repr(transport._last_head)
+    assert "Bearer" not in repr(transport._last)
     lengths = [b"Content-Length: %d\r\n" % size for size in (3, 5, 0)]
     assert all(length in data for length, data in zip(lengths, came, strict=True))
 

@@ -71,14 +71,14 @@ class Reply(TransportResponse):  # type: ignore[misc]
         self._inflater: zlib._Decompress | None = None
 
     def read_head(self) -> None:
-        """Read until the body begins."""
-        while not self._has_head:
-            self._read_some()
-        codings = [coding for coding in self._named("content-encoding") if coding != "identity"]
-        if len(codings) > 1 or not set(codings) <= INFLATED.keys():
-            raise ProtocolError(f"the reply is encoded as {', '.join(codings)}, unasked")
-        if codings:
-            self._inflater = zlib.decompressobj(INFLATED[codings[0]])
+        """Read until the body begins; give the connection back if that fails."""
+        try:
+            while not self._has_head:
+                self._read_some()
+            self._inflater = self._inflater_for_body()
+        except BaseException:
+            self.close()
+            raise
 
     def read(self) -> bytes:
         """The rest of the body."""
@@ -105,6 +105,12 @@ class Reply(TransportResponse):  # type: ignore[misc]
         # The parser holds us, too.
         self._parser = None
         self._release_once(body_consumed=self._complete and self._reusable)
+
+    def _inflater_for_body(self) -> zlib._Decompress | None:
+        codings = [coding for coding in self._named("content-encoding") if coding != "identity"]
+        if len(codings) > 1 or not set(codings) <= INFLATED.keys():
+            raise ProtocolError(f"the reply is encoded as {', '.join(codings)}, unasked")
+        return zlib.decompressobj(INFLATED[codings[0]]) if codings else None
 
     def _named(self, name: str) -> list[str]:
         """What the headers of this name list, in small letters."""

@@ -60,25 +60,17 @@ class _Pool(_ConnectionPool):  # type: ignore[misc]
 
 
 @dataclass(frozen=True, slots=True)
-class _Route:
-    """Where requests to one URL go, and what they begin with."""
-
-    url: Any
-    proxy: Any
-    origin: tuple[str, str, int]
-    target: str
-    headers: tuple[tuple[str, str], ...] = field(repr=False)
-    """What the way itself wants said."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Head:
-    """The head of a request but for its length, and what it was written for."""
+class _Form:
+    """What requests that are alike but for their bodies share: where they go, how they begin."""
 
     method: str
     url: str
     headers: list[tuple[str, str]] = field(repr=False)
-    text: bytes = field(repr=False)
+    target: Any
+    proxy: Any
+    origin: tuple[str, str, int]
+    head: bytes = field(repr=False)
+    """Its head but for the length of its body."""
 
 
 class AbortableTransport(StdlibTransport):  # type: ignore[misc]
@@ -103,8 +95,7 @@ class AbortableTransport(StdlibTransport):  # type: ignore[misc]
         self._max_reply = max_reply
         # A transport is one LM's: its next request mostly goes where the last one went, and says
         # the same of itself.
-        self._last_route: tuple[str, _Route] | None = None
-        self._last_head: _Head | None = None
+        self._last: _Form | None = None
 
     def stream(self, request: Any) -> Reply:
         """Send `request`; the reply's body is still to be read.
@@ -115,71 +106,60 @@ class AbortableTransport(StdlibTransport):  # type: ignore[misc]
         """
         current_scope.get().check()
         ends = time.monotonic() + self._seconds
-        route = self._route(request.url)
-        conn = self._sent(route, self._written(route, request), ends)
+        form = self._form_of(request)
+        conn = self._sent(form, _written(form, request.body or b""), ends)
 
         def release(reusable: bool) -> None:
             (self._pool.checkin if reusable else self._pool.discard)(conn)
 
         reply = Reply(conn.sock, max_reply=self._max_reply, release=release)
-        try:
-            reply.read_head()
-        except BaseException:
-            reply.close()
-            raise
+        reply.read_head()
         return reply
 
-    # What is said
-
-    def _route(self, url: str) -> _Route:
-        last = self._last_route
-        if last is not None and last[0] == url:
-            return last[1]
-        parsed = parse_url(url)
-        proxy = proxy_route_for(parsed, proxy=self._proxy, trust_env=self._trust_env)
-        target, headers = parsed.target, []
-        if proxy is not None and not parsed.is_tls:
-            target = f"http://{parsed.host_header()}{parsed.target}"
-            if proxy.basic_auth is not None:
-                headers = [("Proxy-Authorization", proxy.basic_auth)]
-        route = _Route(parsed, proxy, route_origin(parsed, proxy), target, tuple(headers))
-        self._last_route = (url, route)
-        return route
-
-    def _written(self, route: _Route, request: Any) -> bytes:
-        """The bytes of a request."""
-        head, body = self._last_head, request.body or b""
+    def _form_of(self, request: Any) -> _Form:
+        last = self._last
         if (
-            head is None
-            or head.url != request.url
-            or head.headers != request.headers
-            or head.method != request.method
+            last is None
+            or last.url != request.url
+            or last.headers != request.headers
+            or last.method != request.method
         ):
-            head = self._last_head = self._head_of(route, request)
-        if not body and request.method in {"GET", "HEAD", "DELETE"}:
-            return head.text + b"\r\n"
-        return b"%bContent-Length: %d\r\n\r\n%b" % (head.text, len(body), body)
+            last = self._last = self._new_form(request)
+        return last
 
-    def _head_of(self, route: _Route, request: Any) -> _Head:
-        whole: bytes = build_request_head(
+    def _new_form(self, request: Any) -> _Form:
+        url = parse_url(request.url)
+        proxy = proxy_route_for(url, proxy=self._proxy, trust_env=self._trust_env)
+        target, headers = url.target, list(request.headers)
+        if proxy is not None and not url.is_tls:
+            target = f"http://{url.host_header()}{url.target}"
+            if proxy.basic_auth is not None:
+                headers.append(("Proxy-Authorization", proxy.basic_auth))
+        head: bytes = build_request_head(
             method=request.method,
-            target=route.target,
-            host=route.url.host,
-            port=route.url.port,
-            is_tls=route.url.is_tls,
-            headers=[*request.headers, *route.headers],
+            target=target,
+            host=url.host,
+            port=url.port,
+            is_tls=url.is_tls,
+            headers=headers,
             body_length=None,
             user_agent=self._user_agent,
         )
-        return _Head(
-            request.method, request.url, list(request.headers), whole.removesuffix(b"\r\n")
+        return _Form(
+            request.method,
+            request.url,
+            list(request.headers),
+            url,
+            proxy,
+            route_origin(url, proxy),
+            head.removesuffix(b"\r\n"),
         )
 
     # The way there
 
-    def _sent(self, route: _Route, data: bytes, ends: float) -> Any:
+    def _sent(self, form: _Form, data: bytes, ends: float) -> Any:
         """A connection that `data` has been sent on, one that was kept if its server took it."""
-        kept = self._pool.checkout(route.origin)
+        kept = self._pool.checkout(form.origin)
         if kept is not None:
             try:
                 return self._send(kept, data, ends)
@@ -188,7 +168,7 @@ class AbortableTransport(StdlibTransport):  # type: ignore[misc]
             except WriteError:
                 # The server closed it while it was idle.
                 pass
-        opened = self._open_to(route, ends)
+        opened = self._open_to(form, ends)
         self._pool.register_new(opened)
         return self._send(opened, data, ends)
 
@@ -208,8 +188,8 @@ class AbortableTransport(StdlibTransport):  # type: ignore[misc]
             raise
         return conn
 
-    def _open_to(self, route: _Route, ends: float) -> _Connection:
-        url, proxy = route.url, route.proxy
+    def _open_to(self, form: _Form, ends: float) -> _Connection:
+        url, proxy = form.target, form.proxy
         tls = self._tls_half() if url.is_tls else None
         peer = url if proxy is None else proxy
         sock = self._connect(peer.host, peer.port, ends)
@@ -221,7 +201,7 @@ class AbortableTransport(StdlibTransport):  # type: ignore[misc]
         except BaseException:
             sock.close()
             raise
-        return _Connection(route.origin, sock)
+        return _Connection(form.origin, sock)
 
     def _connect(self, host: str, port: int, ends: float) -> PatientSocket:
         try:
@@ -230,6 +210,13 @@ class AbortableTransport(StdlibTransport):  # type: ignore[misc]
             raise ConnectTimeout(f"timed out connecting to {host}:{port}") from error
         except OSError as error:
             raise ConnectError(f"failed to connect to {host}:{port}: {error}") from error
+
+
+def _written(form: _Form, body: bytes) -> bytes:
+    """The bytes of a request."""
+    if not body and form.method in {"GET", "HEAD", "DELETE"}:
+        return form.head + b"\r\n"
+    return b"%bContent-Length: %d\r\n\r\n%b" % (form.head, len(body), body)
 
 
 def _start_tls(sock: PatientSocket, tls: Any, hostname: str) -> None:

@@ -97,7 +97,7 @@ class _Judge:
         )
         context = prediction.get(spec.context, example.get(spec.context, ""))
         answer = dspy.Prediction(response=_text(said), context=_text(context))
-        lm = self._bench.lm(current_scope.get(), spec.judge)
+        lm = self._bench.lms.named(spec.judge)
         try:
             with dspy.context(trace=[], lm=lm):
                 score = float(self._module(asked, answer).score)
