@@ -7,33 +7,25 @@ is looked at) or ``exunit`` (it is a test file, run by ExUnit).
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests import readme
+from tests.elixir.running import CLIENT, needs_elixir, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ELIXIR = shutil.which("elixir")
-CLIENT = readme.ROOT / "elixir_client_stub"
 LIVEBOOK = CLIENT / "livebook" / "two_hop_rag.livemd"
 DOCUMENTS = [readme.README, CLIENT / "README.md", LIVEBOOK]
 ASH = CLIENT / "examples" / "ash"
 PYTHON = re.compile(r'"/srv/[\w./-]*/bin/python"')
 """Where the documents say that Python is: the tests' own stands there instead."""
 
-PATIENCE = 300
-
-pytestmark = pytest.mark.skipif(
-    ELIXIR is None and not os.environ.get("REQUIRE_ELIXIR"), reason="there is no Elixir here"
-)
+pytestmark = needs_elixir
 
 
 @pytest.fixture(scope="module")
@@ -42,22 +34,6 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build = tmp_path_factory.mktemp("client")
     run(["mix", "compile", "--warnings-as-errors"], cwd=CLIENT, MIX_BUILD_PATH=str(build))
     return build / "lib" / "dspy_bridge" / "ebin"
-
-
-def run(argv: list[str], *, cwd: Path, **env: str) -> str:
-    """Run to its end; fail with all that it printed when it fails."""
-    ran = subprocess.run(
-        argv,
-        cwd=cwd,
-        env={**os.environ, **env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout
-    return ran.stdout
 
 
 def elixir(source: str, client: Path, folder: Path) -> str:
