@@ -74,6 +74,7 @@ defmodule DSPyBridge do
   Where `:telemetry` is loaded the bridge sends events: see `DSPyBridge.Telemetry`.
   """
 
+  require DSPyBridge.Twins
   alias DSPyBridge.{Bridge, Call, Callbacks, Context, Error, Events, Options, Secret}
 
   @typedoc "A bridge's name or pid, a pool's name, or the context of a callback."
@@ -508,58 +509,9 @@ defmodule DSPyBridge do
 
   ## The twins with an exclamation mark
 
-  @twins [
-    call: 4,
-    configure: 3,
-    create_module: 3,
-    create_program: 3,
-    put_dataset: 4,
-    forward: 4,
-    execute: 4,
-    batch: 4,
-    generate: 3,
-    generate_batch: 3,
-    count_tokens: 3,
-    optimize: 3,
-    evaluate: 3,
-    run_list: 2,
-    run_get: 3,
-    run_stop: 3,
-    get: 4,
-    list: 2,
-    delete: 4,
-    export: 2,
-    import_specs: 3,
-    history: 2,
-    usage: 2,
-    stats: 2,
-    ping: 3,
-    shutdown: 2,
-    info: 2
-  ]
-
-  for {name, arity} <- @twins do
-    optional = if name in [:call, :ping], do: 2, else: 1
-    args = Macro.generate_arguments(arity, __MODULE__)
-
-    @doc "Like `#{name}/#{arity}`, but gives the map itself, and raises the `DSPyBridge.Error`."
-    @spec unquote(:"#{name}!")(
-            bridge(),
-            unquote_splicing(List.duplicate(quote(do: term()), arity - 1))
-          ) ::
-            map()
-    def unquote(:"#{name}!")(unquote_splicing(args)) do
-      unwrap!(unquote(name)(unquote_splicing(args)))
-    end
-
-    for count <- (arity - optional)..(arity - 1) do
-      fewer = Enum.take(args, count)
-      @doc false
-      def unquote(:"#{name}!")(unquote_splicing(fewer)),
-        do: unwrap!(unquote(name)(unquote_splicing(fewer)))
-    end
-  end
-
-  defp unwrap!({:ok, result}), do: result
-  defp unwrap!({:error, error}), do: raise(error)
+  DSPyBridge.Twins.define(
+    ~w(call configure create_module create_program put_dataset forward execute batch generate
+       generate_batch count_tokens optimize evaluate run_list run_get run_stop get list delete
+       export import_specs history usage stats ping shutdown info)a
+  )
 end
