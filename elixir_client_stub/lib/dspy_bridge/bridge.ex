@@ -9,6 +9,8 @@ defmodule DSPyBridge.Bridge do
   #
   # The supervisor owns them, so they outlive the process that owns the port.
 
+  require Logger
+
   alias DSPyBridge.{Context, Error, Link, Pool}
 
   @enforce_keys [:supervisor, :name, :calls, :callbacks, :specs, :link, :ids]
@@ -37,6 +39,11 @@ defmodule DSPyBridge.Bridge do
   @spec part(t(), atom()) :: GenServer.name()
   def part(%__MODULE__{supervisor: supervisor}, part),
     do: {:via, Registry, {DSPyBridge.Registry, {part, supervisor}}}
+
+  @doc "Tells the log something that went wrong with the bridge."
+  @spec log(t(), String.t()) :: :ok
+  def log(%__MODULE__{name: name}, text),
+    do: Logger.error("dspy-bridge: " <> text, dspy_bridge: name)
 
   @doc "A new id of a request; 0 is the owner's own."
   @spec next_id(t()) :: pos_integer()

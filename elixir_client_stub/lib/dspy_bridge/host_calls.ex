@@ -45,21 +45,21 @@ defmodule DSPyBridge.HostCalls do
   end
 
   @doc """
-  A monitored process ended: which call it served, and whether that was answered.
+  A monitored process ended: `:none` if it was no task of these, else whether an answer is owed.
 
-  `:unknown` of a task that was gone before it was monitored. To answer such a call is right in
+  Of a task that was gone before it was monitored nobody knows. To answer its call is right in
   either case: the daemon drops an answer that is not the first.
   """
   @spec ended(t(), reference(), term()) ::
-          {:answered | :unknown | :killed, Wire.id(), t()} | {:unused, t()} | :none
+          {:answered, t()} | {:killed, Wire.id(), t()} | :none
   def ended(%__MODULE__{spare: {_task, monitor}} = open, monitor, _reason),
-    do: {:unused, %{open | spare: nil}}
+    do: {:answered, %{open | spare: nil}}
 
   def ended(%__MODULE__{} = open, monitor, reason) do
     case open.by_monitor do
       %{^monitor => call} ->
-        how = Map.get(%{normal: :answered, noproc: :unknown}, reason, :killed)
-        {how, call, forget(open, call, monitor)}
+        open = forget(open, call, monitor)
+        if reason == :normal, do: {:answered, open}, else: {:killed, call, open}
 
       _ ->
         :none

@@ -9,20 +9,18 @@ defmodule DSPyBridge.Owner do
   # the specs (`:restoring`) -> `:up` -> its end -> `:down`, and after a pause from the beginning.
 
   use GenServer
-  require Logger
 
   alias DSPyBridge.{
     Bridge,
-    Callers,
     Codec,
     Daemon,
     Error,
-    HostCalls,
     Link,
     Restarts,
     Secret,
     Specs,
     Telemetry,
+    Traffic,
     Wire
   }
 
@@ -50,12 +48,11 @@ defmodule DSPyBridge.Owner do
     :restoring,
     :asked,
     :restarts,
+    :traffic,
     status: :down,
     ready?: false,
     epoch: 0,
-    waiting: [],
-    callers: %Callers{},
-    host_calls: %HostCalls{}
+    waiting: []
   ]
 
   def start_link({bridge, codec, options}) do
@@ -73,6 +70,7 @@ defmodule DSPyBridge.Owner do
       bridge: bridge,
       codec: codec,
       options: options,
+      traffic: %Traffic{bridge: bridge},
       restarts: Restarts.new(Secret.unwrap(options))
     }
 
@@ -213,17 +211,11 @@ defmodule DSPyBridge.Owner do
 
   ## What callers tell
 
-  def handle_info({:watch, id, caller}, state) do
-    callers = Callers.watch(state.callers, state.bridge, id, caller)
-    {:noreply, %{state | callers: callers}}
-  end
+  def handle_info({:watch, id, caller}, state),
+    do: {:noreply, %{state | traffic: Traffic.watch(state.traffic, id, caller)}}
 
-  def handle_info({:abandon, epoch, id}, %{epoch: epoch} = state) do
-    case Callers.abandon(state.callers, state.bridge, id) do
-      {:cancel, callers} -> {:noreply, cancel(%{state | callers: callers}, id)}
-      {:ok, callers} -> {:noreply, %{state | callers: callers}}
-    end
-  end
+  def handle_info({:abandon, epoch, id}, %{epoch: epoch} = state),
+    do: {:noreply, moved(state, Traffic.abandon(state.traffic, id))}
 
   ## What ends
 
@@ -238,14 +230,8 @@ defmodule DSPyBridge.Owner do
     {:noreply, %{state | restoring: nil}}
   end
 
-  def handle_info({:DOWN, ref, :process, _pid, reason}, state) do
-    case HostCalls.ended(state.host_calls, ref, reason) do
-      {:answered, _call, open} -> {:noreply, %{state | host_calls: open}}
-      {:unused, open} -> {:noreply, %{state | host_calls: open}}
-      {_killed, call, open} -> {:noreply, answer_for(%{state | host_calls: open}, call, reason)}
-      :none -> {:noreply, caller_died(state, ref)}
-    end
-  end
+  def handle_info({:DOWN, ref, :process, _pid, reason}, state),
+    do: {:noreply, moved(state, Traffic.down(state.traffic, ref, reason))}
 
   ## Time
 
@@ -305,13 +291,6 @@ defmodule DSPyBridge.Owner do
     state
   end
 
-  defp route({:reply, id, outcome}, frame, state) do
-    case Callers.reply(state.callers, state.bridge, id, outcome, frame) do
-      :none -> state
-      callers -> %{state | callers: callers}
-    end
-  end
-
   defp route({:event, "ready", nil}, _frame, state), do: settle(%{state | ready?: true})
 
   defp route({:event, name, id}, frame, state) when name == "log" or id == nil do
@@ -321,35 +300,12 @@ defmodule DSPyBridge.Owner do
     state
   end
 
-  defp route({:event, _name, id}, frame, state) do
-    Callers.event(state.bridge, id, frame)
-    state
-  end
+  defp route(head, frame, state),
+    do: %{state | traffic: Traffic.pass(state.traffic, head, frame, state.link)}
 
-  defp route({:call, call}, frame, state) do
-    open = HostCalls.start(state.host_calls, call, state.bridge, state.link, frame)
-    %{state | host_calls: open}
-  end
-
-  defp route({:cancel_call, call}, _frame, state),
-    do: %{state | host_calls: HostCalls.cancel(state.host_calls, call)}
-
-  defp answer_for(state, call, reason) do
-    if reason != :noproc,
-      do: log(state, "a callback was killed: #{Exception.format_exit(reason)}")
-
-    say(state, Wire.answer(call, {:error, "the callback was killed"}))
-  end
-
-  defp caller_died(state, monitor) do
-    case Callers.died(state.callers, state.bridge, monitor) do
-      {:cancel, id, callers} -> cancel(%{state | callers: callers}, id)
-      {:ok, callers} -> %{state | callers: callers}
-    end
-  end
-
-  defp cancel(state, id),
-    do: say(state, Wire.request(Bridge.next_id(state.bridge), "cancel", %{request: id}))
+  # What happened in the traffic, and what is to be said for it.
+  defp moved(state, {traffic, messages}),
+    do: Enum.reduce(messages, %{state | traffic: traffic}, &say(&2, &1))
 
   ## Writing what is the owner's own
 
@@ -388,7 +344,7 @@ defmodule DSPyBridge.Owner do
 
   defp fail_calls(state, reason) do
     :ets.delete(state.bridge.link, :link)
-    %{state | callers: Callers.fail_all(state.callers, state.bridge, reason)}
+    %{state | traffic: Traffic.fail_callers(state.traffic, reason)}
   end
 
   defp forget_daemon(state) do
@@ -403,7 +359,7 @@ defmodule DSPyBridge.Owner do
         asked: nil,
         restoring: nil,
         ready?: false,
-        host_calls: HostCalls.cancel_all(state.host_calls)
+        traffic: Traffic.cancel_calls(state.traffic)
     }
   end
 
@@ -450,8 +406,7 @@ defmodule DSPyBridge.Owner do
   defp look_after(state),
     do: Process.send_after(self(), {:look, state.epoch}, option(state, :health_interval))
 
-  defp log(state, text),
-    do: Logger.error("dspy-bridge: " <> text, dspy_bridge: state.bridge.name)
+  defp log(state, text), do: Bridge.log(state.bridge, text)
 
   defp option(state, name), do: Secret.unwrap(state.options)[name]
   defp now, do: System.monotonic_time(:millisecond)

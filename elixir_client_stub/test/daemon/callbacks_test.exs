@@ -328,7 +328,7 @@ defmodule DSPyBridge.CallbacksTest do
       assert {:ok, _} = DSPyBridge.forward(bridge, "here", %{query: "first"})
       {:ok, found} = DSPyBridge.Bridge.resolve(bridge)
       owner = GenServer.whereis(DSPyBridge.Bridge.part(found, :owner))
-      %{spare: fn -> :sys.get_state(owner).host_calls.spare end}
+      %{spare: fn -> :sys.get_state(owner).traffic.host_calls.spare end}
     end
 
     test "serves it, and another one stands by", %{bridge: bridge, spare: spare} do
