@@ -23,7 +23,7 @@ MOST_NAMES = 10_000
 """Distinct tenants or programs that keep a total of their own; the least recent is dropped."""
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class LMCall:
     """One call of an LM, as `history` shows it. `latency_ms` includes retries."""
 

@@ -60,6 +60,9 @@ class Budget:
     seconds: float | None = None
 
 
+UNBOUNDED = Budget()
+
+
 @dataclass(slots=True)
 class Usage:
     """Calls, tokens and US dollars; `cost` stays None while no call had a known price."""
@@ -138,7 +141,7 @@ class Scope:
     stream: Stream | None = None
     seconds: float | None = None
     deadline: float | None = None
-    budget: Budget = field(default_factory=Budget)
+    budget: Budget = UNBOUNDED
     started: float = field(default_factory=time.monotonic)
     usage: dict[str, Usage] = field(default_factory=dict)
     rows: list[Any] = field(default_factory=list)
@@ -306,6 +309,8 @@ class Scope:
 
     def _overspent(self) -> BudgetExceeded | None:
         budget = self.budget
+        if budget is UNBOUNDED:
+            return None
         spent = {
             "lm_calls": (self._calls, budget.lm_calls),
             "tokens": (

@@ -6,6 +6,7 @@ A key is a `SecretStr` from the moment it is parsed; `to_wire` has no key in it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,6 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
-    PrivateAttr,
     SecretStr,
     ValidationError,
     field_validator,
@@ -78,7 +78,6 @@ class LMSpec(Args):
     retry_delay_ms: Annotated[int, Field(ge=0, le=60_000)] = 1000
     cache: bool = True
     config: dict[str, Any] = Field(default_factory=dict)
-    _identity: str = PrivateAttr(default="")
 
     @model_validator(mode="before")
     @classmethod
@@ -136,21 +135,17 @@ class LMSpec(Args):
         object.__setattr__(self, "model", model)
         return self
 
-    def model_post_init(self, context: Any) -> None:  # noqa: ARG002 - pydantic's signature
-        """Work the identity out once: LMs are looked up by it on every call."""
-        told = self.model_dump(exclude={"api_key"})
-        self._identity = version_of([told, self.fingerprint])
-
-    @property
+    @cached_property
     def identity(self) -> str:
         """Equal where two specs are: what is told, and the fingerprint of what is not."""
-        return self._identity
+        # LMs are looked up by it on every call.
+        return version_of([self.model_dump(exclude={"api_key"}), self.fingerprint])
 
     def __hash__(self) -> int:
-        return hash(self._identity)
+        return hash(self.identity)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, LMSpec) and self._identity == other._identity
+        return isinstance(other, LMSpec) and self.identity == other.identity
 
     @property
     def row(self) -> Provider:
@@ -158,7 +153,7 @@ class LMSpec(Args):
         known = PROVIDERS.get(self.provider)
         return known or Provider(self.provider, "litellm", self.provider, needs_key=False)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """``provider/model``, the name that usage is counted under."""
         return f"{self.provider}/{self.model}"
@@ -168,7 +163,7 @@ class LMSpec(Args):
         """The key itself: for the engine that sends it, and for the mask."""
         return self.api_key.get_secret_value() if self.api_key else None
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """What tells two credentials apart without telling either."""
         return sha256((self.key or "").encode()).hexdigest()[:16]

@@ -445,7 +445,8 @@ def test_two_examples_are_enough(name: str) -> None:
 
 
 @every_optimizer
-@pytest.mark.parametrize("calls", [0, 26, 34])
+# The quickest run makes 48: enough must be left that five fail without an answer in between.
+@pytest.mark.parametrize("calls", [0, 14, 26])
 def test_an_lm_that_goes_out_ends_the_run_with_its_error(name: str, calls: int) -> None:
     shop = Workshop()
     lm = shop.behind(lambda engine: Watched(engine, fails_after=calls))

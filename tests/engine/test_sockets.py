@@ -12,6 +12,7 @@ import pytest
 from dspy._vendor.lm15.transports import TransportRequest
 from dspy._vendor.lm15.transports._exceptions import ConnectError, ReadTimeout
 
+from bridge.engine.lms import sockets
 from bridge.engine.lms.reply import ReplyTooLarge
 from bridge.engine.lms.sockets import PatientSocket, connect
 from bridge.engine.lms.transport import MOST_IDLE, AbortableTransport
@@ -107,6 +108,13 @@ def test_a_stopped_request_does_not_wait_for_a_connection(scope):
     finally:
         for each in (*fillers, listener):
             each.close()
+
+
+def test_a_connection_comes_about_where_its_state_cannot_be_asked(scope, monkeypatch):
+    monkeypatch.setattr(sockets, "TCP_INFO", None)
+    with server(lambda client: client.sendall(REPLY)) as port:
+        transport = AbortableTransport(timeout=PATIENCE, max_reply=1000)
+        assert get(transport, port) == b"ok"
 
 
 def test_a_stopped_request_does_not_wait_for_a_handshake(scope):

@@ -7,7 +7,8 @@ plain text (media, tools, response formats, streams, several answers) takes DSPy
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import dspy
@@ -15,6 +16,7 @@ from dspy.clients.errors import error_boundary
 from dspy.dsp.utils.settings import settings
 from dspy.lm15 import Config, Message, Request, TextPart
 
+from bridge.engine.lms.forms import UNSET
 from bridge.scope import current_attempt
 
 if TYPE_CHECKING:
@@ -22,18 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BridgeLM", "text_request"]
 
-_OPTIONS = frozenset(
-    {
-        "temperature",
-        "max_tokens",
-        "max_completion_tokens",
-        "top_p",
-        "stop",
-        "seed",
-        "presence_penalty",
-        "frequency_penalty",
-    }
-)
+_OPTIONS = {name: name for name in UNSET} | {"max_completion_tokens": "max_tokens"}
+"""Options as an LM has them, and what a request calls them."""
 
 _SPOKEN = {"user": Message.user, "assistant": Message.assistant}
 
@@ -45,11 +37,13 @@ class BridgeLM(dspy.LM):  # type: ignore[misc]
         """One answer as a list, or `n` of them, as `dspy.LM` gives them."""
         options = {**self.kwargs, **kwargs}
         count = options.pop("n", None) or 1
-        with sample(options.pop("rollout_id", None)):
-            if messages is not None and prompt is None and settings.send_stream is None:
-                request = text_request(self.model, messages, options)
-                if request is not None:
-                    return self._complete_all(request, count)
+        rollout = options.pop("rollout_id", None)
+        request = None
+        if messages is not None and prompt is None and settings.send_stream is None:
+            request = text_request(self._engine_spec.model, messages, options)
+        with sample(rollout) if rollout is not None else nullcontext():
+            if request is not None:
+                return self._complete_all(request, count)
             answer: list[Any] = super().__call__(prompt, messages=messages, **kwargs)
             return answer
 
@@ -63,8 +57,11 @@ class BridgeLM(dspy.LM):  # type: ignore[misc]
         return answers
 
     def _complete(self, request: Request) -> list[Any]:
-        with error_boundary(self.model, unexpected=True):
+        try:
             response = self._engine_spec.complete(request)
+        except Exception:
+            with error_boundary(self.model, unexpected=True):
+                raise
         parts = response.message.parts
         if all(type(part) is TextPart for part in parts):
             return ["".join(part.text for part in parts)]
@@ -75,11 +72,8 @@ class BridgeLM(dspy.LM):  # type: ignore[misc]
 
 
 @contextmanager
-def sample(number: int | None) -> Iterator[None]:
+def sample(number: int) -> Iterator[None]:
     """Within, calls are of this sample: what looks for equal requests keeps two samples apart."""
-    if number is None:
-        yield
-        return
     # Samples are taken within samples: an attempt of a module, of a rollout, of `n` answers.
     token = current_attempt.set(current_attempt.get() * 1_000_003 + number + 1)
     try:
@@ -94,17 +88,13 @@ def text_request(
     """The request that DSPy would build from these; None where that is DSPy's business.
 
     Args:
-        model: the LM's model string.
+        model: what the request is to call the model.
         messages: OpenAI-style ``{role, content}``; a system message only as the first.
         options: the LM's own and the call's, None meaning unset.
     """
-    config = {}
-    for name, value in options.items():
-        if value is None:
-            continue
-        if name not in _OPTIONS:
-            return None
-        config["max_tokens" if name == "max_completion_tokens" else name] = value
+    given = {name: value for name, value in options.items() if value is not None}
+    if not given.keys() <= _OPTIONS.keys():
+        return None
     system = None
     spoken = []
     for index, message in enumerate(messages):
@@ -119,4 +109,20 @@ def text_request(
             return None
     if not spoken:
         return None
-    return Request(model, tuple(spoken), system=system, config=Config(**config))
+    config = {_OPTIONS[name]: value for name, value in given.items()}
+    return Request(model, tuple(spoken), system=system, config=_config(config))
+
+
+def _config(options: dict[str, Any]) -> Config:
+    """The options as a request has them; raises what DSPy raises of them."""
+    try:
+        return _checked(**options)
+    except TypeError:
+        # A list of stops cannot be looked up; what is wrong with others is said again.
+        return Config(**options)
+
+
+@lru_cache(maxsize=256, typed=True)
+def _checked(**options: Any) -> Config:
+    """One object for equal options, checked once."""
+    return Config(**options)

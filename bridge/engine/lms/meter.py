@@ -48,6 +48,11 @@ class Meter:
         self._cache = cache
         self._ledger = ledger
 
+    @property
+    def model(self) -> str:
+        """What requests are to call the model: another name is one copy of a request more."""
+        return self._backend.model
+
     def complete(self, request: Request) -> Response:
         """One response; raise Stopped, or the `dspy.lm15` error of the last attempt."""
         scope = current_scope.get()

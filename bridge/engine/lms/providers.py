@@ -24,9 +24,10 @@ from dspy.lm15 import (
 from dspy.lm15 import Usage as TokenUsage
 
 from bridge.embedded.answering import MODELS, answer
+from bridge.engine.lms.dialects import with_cohere_errors
 from bridge.engine.lms.host_engine import HostEngine
 from bridge.engine.lms.litellm_engine import LiteLLMEngine
-from bridge.engine.lms.native_engine import NativeEngine, with_cohere_errors
+from bridge.engine.lms.native_engine import NativeEngine
 from bridge.engine.lms.transport import AbortableTransport
 from bridge.scope import current_scope
 from protocol.errors import InvalidArgs
@@ -50,7 +51,7 @@ HOST_CAPABILITIES = Capabilities(
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """An engine, the model string it wants, who prices it, and what its model can do."""
+    """An engine, what it wants its model called, who prices it, and what its model can do."""
 
     engine: Engine
     model: str
@@ -84,7 +85,8 @@ def _native(spec: LMSpec, max_reply: int) -> Backend:
         base_urls={provider: url} if url else None,
         transport=AbortableTransport(timeout=spec.timeout_s, max_reply=max_reply),
     )
-    return Backend(NativeEngine(config, spec.timeout_s), model, provider, lambda: _catalogue(model))
+    engine = NativeEngine(config, model, spec.timeout_s)
+    return Backend(engine, engine.model, provider, lambda: _catalogue(model))
 
 
 def _cohere(spec: LMSpec, max_reply: int) -> Backend:
@@ -103,8 +105,8 @@ def _cohere(spec: LMSpec, max_reply: int) -> Backend:
         providers=(with_cohere_errors(definition),),
     )
     plain = Capabilities(params=frozenset({"temperature", "max_tokens", "top_p", "stop", "seed"}))
-    engine = NativeEngine(config, spec.timeout_s)
-    return Backend(engine, f"cohere-compat/{spec.model}", "cohere", lambda: plain)
+    engine = NativeEngine(config, f"cohere-compat/{spec.model}", spec.timeout_s)
+    return Backend(engine, engine.model, "cohere", lambda: plain)
 
 
 def _environment(spec: LMSpec) -> dict[str, str] | None:

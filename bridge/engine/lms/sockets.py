@@ -17,6 +17,7 @@ import os
 import select
 import socket
 import ssl
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -38,15 +39,29 @@ LONGEST = 24 * 3600.0
 
 READ, WRITE = select.POLLIN, select.POLLOUT
 
+# Each system call gives the interpreter away, and getting it back may take longer than the call.
+
+NONBLOCKING: int = getattr(socket, "SOCK_NONBLOCK", 0)
+"""Linux makes a socket non-blocking where it makes it."""
+
+TCP_INFO: int | None = getattr(socket, "TCP_INFO", None) if sys.platform == "linux" else None
+"""Asks Linux for a connection's state, without giving the interpreter away."""
+
+ESTABLISHED = 1
+"""The state of a connection that has come about."""
+
 
 class PatientSocket:
     """A connection. Not for two threads at once, but for `shut`."""
 
-    __slots__ = ("_timeout", "_wire", "ends")
+    __slots__ = ("_asked", "_timeout", "_watched", "_wire", "ends")
 
     def __init__(self, wire: socket.socket) -> None:
-        wire.setblocking(False)
+        if wire.gettimeout() != 0:
+            wire.setblocking(False)
         self._wire = wire
+        self._asked = False
+        self._watched = False
         self._timeout: float | None = None
         self.ends = math.inf
         """When the exchange's time is over, in `time.monotonic` seconds: waits end by then."""
@@ -61,6 +76,12 @@ class PatientSocket:
 
     def recv(self, size: int) -> bytes:
         """At most `size` bytes, none at the end; raise TimeoutError, OSError or Stopped."""
+        if self._asked:
+            # The answer is not there yet: looking for it would be a system call in vain. What TLS
+            # has taken from the wire already, nobody would wake us for.
+            self._asked = False
+            if type(self._wire) is socket.socket:
+                self._wait(READ)
         data: bytes = self._try(self._wire.recv, size, READ)
         return data
 
@@ -69,6 +90,7 @@ class PatientSocket:
         view = memoryview(data)
         while view:
             view = view[self._try(self._wire.send, view, WRITE) :]
+        self._asked = True
 
     def start_tls(self, context: ssl.SSLContext, hostname: str) -> None:
         """Speak TLS from here on; raise TimeoutError, OSError (which ssl's errors are), Stopped."""
@@ -95,6 +117,10 @@ class PatientSocket:
 
     def await_connection(self) -> None:
         """Wait until `connect` on the socket has come to its end; raise what it came to."""
+        if TCP_INFO is not None:
+            (state,) = self._wire.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 1)
+            if state == ESTABLISHED:
+                return
         if not _is_ready(self._wire, WRITE):
             self._wait(WRITE)
         fault = self._wire.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -120,7 +146,8 @@ class PatientSocket:
         timeout = LONGEST if self._timeout is None else self._timeout
         left = min(self.ends - time.monotonic(), timeout)
         with scope.abortable(self.shut):
-            came = _wait_for(self._wire.fileno(), wanted, scope.remaining(left))
+            watched, self._watched = self._watched, True
+            came = _wait_for(self._wire.fileno(), wanted, scope.remaining(left), known=watched)
         scope.check()
         if not came:
             raise TimeoutError("timed out")
@@ -142,7 +169,7 @@ def connect(host: str, port: int, timeout: float, ends: float) -> PatientSocket:
     """
     failure: OSError | None = None
     for family, kind, protocol, _, address in _addresses(host, port):
-        wire = PatientSocket(socket.socket(family, kind, protocol))
+        wire = PatientSocket(socket.socket(family, kind | NONBLOCKING, protocol))
         wire.settimeout(timeout)
         wire.ends = ends
         try:
@@ -195,15 +222,14 @@ class _Watch:
         self._tickets: dict[int, Ticket] = {}
         threading.Thread(target=self._watch, name="sockets", daemon=True).start()
 
-    def wait_for(self, fd: int, wanted: int, timeout: float) -> bool:
-        """Whether what was `wanted` of `fd` came within `timeout` seconds."""
+    def wait_for(self, fd: int, wanted: int, timeout: float, *, known: bool) -> bool:
+        """Whether what was `wanted` of `fd` came within `timeout` seconds.
+
+        It is `known` when it was waited for before; it leaves by itself when it is closed.
+        """
         ticket = self._tickets[fd] = turnstile.ticket()
-        once = wanted | select.EPOLLONESHOT
-        try:
-            self._epoll.modify(fd, once)
-        except FileNotFoundError:
-            # A descriptor leaves by itself when it is closed.
-            self._epoll.register(fd, once)
+        watch = self._epoll.modify if known else self._epoll.register
+        watch(fd, wanted | select.EPOLLONESHOT)
         if turnstile.wait(ticket, timeout):
             return True
         self._tickets.pop(fd, None)
@@ -227,7 +253,7 @@ _lock = threading.Lock()
 _watch: _Watch | None = None
 
 
-def _wait_for(fd: int, wanted: int, timeout: float) -> bool:
+def _wait_for(fd: int, wanted: int, timeout: float, *, known: bool) -> bool:
     global _watch  # noqa: PLW0603 - one thread for all, started when first needed
     if not hasattr(select, "epoll"):
         poll = select.poll()
@@ -237,4 +263,4 @@ def _wait_for(fd: int, wanted: int, timeout: float) -> bool:
     with _lock:
         if _watch is None:
             _watch = _Watch()
-    return _watch.wait_for(fd, wanted, timeout)
+    return _watch.wait_for(fd, wanted, timeout, known=known)

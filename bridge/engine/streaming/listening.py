@@ -112,14 +112,16 @@ def listen(model: str) -> Ear | None:
     return Ear(stream, _reading.get(), model) if stream is not None else None
 
 
-@contextmanager
-def reading() -> Iterator[None]:
+class reading:  # noqa: N801 - used as a function is; as a generator it would cost twice as much
     """Within, one adapter asks an LM and reads its answer."""
-    token = _reading.set(None)
-    try:
-        yield
-    finally:
-        _reading.reset(token)
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        self._token = _reading.set(None)
+
+    def __exit__(self, *_: object) -> None:
+        _reading.reset(self._token)
 
 
 def expect(make: Callable[[], Splitter]) -> None:
