@@ -14,7 +14,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bridge.turnstile import turnstile
 from protocol.errors import BridgeError, BudgetExceeded, DeadlineExceeded, HostError, Unsupported
 
 if TYPE_CHECKING:
@@ -150,7 +149,6 @@ class Scope:
     _calls: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _aborts: dict[int, Callable[[], None]] = field(default_factory=dict)
-    _wake: threading.Event | None = None
     _asked: dict[int, str] = field(default_factory=dict)
 
     @property
@@ -170,8 +168,6 @@ class Scope:
                 return
             self._error = error
             aborts = list(self._aborts.values())
-            if self._wake is not None:
-                self._wake.set()
         for abort in aborts:
             abort()
 
@@ -223,17 +219,6 @@ class Scope:
                 self._aborts[id(abort)] = abort
                 return
         abort()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait, unless the request is stopped first (then raise Stopped)."""
-        with self._lock:
-            if self._wake is None:
-                self._wake = threading.Event()
-            wake = self._wake
-        self.check()
-        with turnstile.outside():
-            wake.wait(self.remaining(seconds))
-        self.check()
 
     def ask_host(
         self,

@@ -70,8 +70,9 @@ class Ticket:
         self.state = _State.AWAY
         self.job = job
         self._start = start
-        self.bell = threading.Lock()
-        self.bell.acquire()
+        if start is None:
+            self.bell = threading.Lock()
+            self.bell.acquire()
 
     def ring(self) -> None:
         """Let its holder go on."""
@@ -125,11 +126,17 @@ class Turnstile:
             job: what to do; must not raise.
             submit: takes what a thread is to run; must not raise. Any thread may call it.
         """
+        self.call_in(self.ticket_for(job, submit))
+
+    def ticket_for(
+        self, job: Callable[[], None], submit: Callable[[Callable[[], None]], None]
+    ) -> Ticket:
+        """The same from when `call_in` has this ticket."""
 
         def start(ticket: Ticket) -> None:
             submit(lambda: self._work(ticket))
 
-        self.call_in(Ticket(takes_turns=True, job=job, start=start))
+        return Ticket(takes_turns=True, job=job, start=start)
 
     def ticket(self) -> Ticket:
         """For `wait`, after which this thread will be where it is now: inside, or not."""

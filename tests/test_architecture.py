@@ -17,7 +17,7 @@ SOURCES = sorted(
 )
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"protocol", "bridge", "bridge.priority", "bridge.turnstile"}),
+    frozenset({"protocol", "bridge", "bridge.priority", "bridge.turnstile", "bridge.strand"}),
     frozenset(
         {"bridge.specs", "bridge.judges", "bridge.metrics", "bridge.retrieval", "bridge.scorers"}
     ),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from bridge.engine.runtime import Engine
     from bridge.hostlink import HostLink
@@ -16,15 +16,19 @@ if TYPE_CHECKING:
     from bridge.scope import Scope
     from bridge.secrets import Secrets
     from bridge.settings import Limits
+    from bridge.strand import Wait
 
 __all__ = ["Command", "Invocation", "Services", "Work"]
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is left to do of a command once DSPy is there, on a thread of its own."""
+    """What is left to do of a command once DSPy is there.
 
-    run: Callable[[Engine], dict[str, Any]]
+    It may wait as long as it wants: on its thread, or, where it gives a coroutine, without one.
+    """
+
+    run: Callable[[Engine], dict[str, Any] | Coroutine[Wait, None, dict[str, Any]]]
 
 
 @dataclass(slots=True)

@@ -98,7 +98,7 @@ def batch(args: BatchArgs, invocation: Invocation) -> Work:
 
 def _call(found: Runnable, inputs: dict[str, Any], config: LMOptions | None) -> Work:
     options = config.given() if config else {}
-    return Work(lambda engine: engine.call(found, inputs, options))
+    return Work(lambda engine: engine.answer(found, inputs, options))
 
 
 COMMANDS = (

@@ -58,6 +58,11 @@ class _Heard:
         with reading():
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
 
+    async def acall(self, *args: Any, **kwargs: Any) -> Any:
+        """The same, awaited."""
+        with reading():
+            return await super().acall(*args, **kwargs)  # type: ignore[misc]
+
     def format(self, signature: Any, demos: Any, inputs: Any) -> Any:
         """The messages, after which an answer is due."""
         expect(partial(self.splitter, signature))
@@ -185,6 +190,10 @@ class TwoStepAdapter(dspy.TwoStepAdapter):  # type: ignore[misc]
     def __init__(self, extraction_model: Any = None) -> None:
         if extraction_model is not None:
             super().__init__(extraction_model)
+
+    async def acall(self, *args: Any, **kwargs: Any) -> Any:
+        """Both steps, on this thread: DSPy's own awaits would pass `parse` by."""
+        return self(*args, **kwargs)
 
     def parse(self, signature: Any, completion: str) -> Any:
         """The output fields, as the extraction LM finds them in `completion`; as DSPy does it."""

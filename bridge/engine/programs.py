@@ -7,6 +7,7 @@ call one `batch` or `forward`, which are DSPy's own attributes.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from contextvars import ContextVar
 from copy import copy, deepcopy
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import dspy
 
 from bridge.engine.conversion import plain, plain_fields
-from bridge.engine.modules.building import build_module
+from bridge.engine.modules.building import AWAITED, build_module
 from bridge.engine.signatures import FieldReader
 from bridge.engine.ways.way import way_of
 from bridge.registry import ModuleRunnable, ProgramRunnable, Runnable
@@ -25,6 +26,9 @@ from protocol.errors import BridgeError, InvalidArgs, ProgramError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+    from types import TracebackType
+    from typing import Self
 
     from bridge.specs.modules import ModuleSpec
     from bridge.specs.programs import ProgramSpec, Wiring
@@ -74,29 +78,69 @@ class HostModule(dspy.Module):  # type: ignore[misc]
 
     def run(self, inputs: dict[str, Any], path: str = "inputs") -> Any:  # noqa: ARG002
         """`forward` for callers outside DSPy, without the layer that `Module.__call__` adds."""
-        call = ModuleCall(str(self._spec.id), {name: plain(item) for name, item in inputs.items()})
-        # Over the module's own options, which DSPy puts over the LM's.
-        options = current_scope.get().options
-        given = {**inputs, "config": options} if options else inputs
-        token = current_module.set(call)
-        try:
-            _tell("module_start", call)
-            if self._spec.lm is None and (dspy.settings.lm is not None or not self._spec.asks_lm):
-                prediction = self.inner(**given)
-            else:
-                with dspy.context(lm=self._lms.chosen(self._spec.lm)):
-                    prediction = self.inner(**given)
-        finally:
-            current_module.reset(token)
-        call.outputs = plain_fields(prediction)
-        _tell("module_end", call)
-        return prediction
+        with _Call(self, inputs) as call:
+            return call.gives(self.inner(**call.given))
+
+    async def arun(self, inputs: dict[str, Any]) -> Any:
+        """`run`, awaited where DSPy's module can be; where not, it holds its thread."""
+        if type(self.inner) not in AWAITED:
+            return self.run(inputs)
+        with _Call(self, inputs) as call:
+            return call.gives(await self.inner.acall(**call.given))
+
+    def under(self) -> AbstractContextManager[Any]:
+        """Within, the module's own LM is in force, where it has one or nobody has chosen any."""
+        if self._spec.lm is None and (dspy.settings.lm is not None or not self._spec.asks_lm):
+            return nullcontext()
+        context: AbstractContextManager[Any] = dspy.context(lm=self._lms.chosen(self._spec.lm))
+        return context
 
     def __deepcopy__(self, memo: dict[int, Any]) -> HostModule:
         """Another module with learned state of its own; what reads inputs is shared."""
         copied = copy(self)
         copied.inner = deepcopy(self.inner, memo)
         return copied
+
+
+class _Call:
+    """One call of a module: what it is given, and within it, what it runs under."""
+
+    __slots__ = ("_call", "_token", "_under", "given")
+
+    def __init__(self, module: HostModule, inputs: dict[str, Any]) -> None:
+        plain_inputs = {name: plain(item) for name, item in inputs.items()}
+        self._call = ModuleCall(str(module.spec.id), plain_inputs)
+        self._under = module.under()
+        # Over the module's own options, which DSPy puts over the LM's.
+        options = current_scope.get().options
+        self.given = {**inputs, "config": options} if options else inputs
+
+    def __enter__(self) -> Self:
+        self._token = current_module.set(self._call)
+        try:
+            _tell("module_start", self._call)
+            self._under.__enter__()
+        except BaseException:
+            current_module.reset(self._token)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._under.__exit__(kind, error, trace)
+        finally:
+            current_module.reset(self._token)
+
+    def gives(self, prediction: Any) -> Any:
+        """The prediction, told and remembered."""
+        self._call.outputs = plain_fields(prediction)
+        _tell("module_end", self._call)
+        return prediction
 
 
 class HostProgram(dspy.Module):  # type: ignore[misc]
@@ -145,6 +189,10 @@ class HostProgram(dspy.Module):  # type: ignore[misc]
 
     def forward(self, **inputs: Any) -> Any:
         """Go the program's way."""
+        return self.run(inputs)
+
+    async def arun(self, inputs: dict[str, Any]) -> Any:
+        """`run`: a program holds its thread."""
         return self.run(inputs)
 
     def run(self, inputs: dict[str, Any], path: str = "inputs") -> Any:

@@ -32,6 +32,7 @@ from bridge.engine.streaming.listening import expecting_text, settle
 from bridge.engine.tokens import count_tokens
 from bridge.scope import Scope, Stopped, Usage, current_scope, current_tally
 from bridge.settings import AdapterChoice
+from bridge.strand import drive
 from bridge.turnstile import turnstile
 from protocol.errors import BridgeError, Cancelled, Internal, InvalidArgs
 
@@ -86,13 +87,19 @@ class Engine:
     def call(
         self, runnable: Runnable, inputs: Mapping[str, Any], options: Mapping[str, Any]
     ) -> dict[str, Any]:
+        """`answer`, on this thread."""
+        return drive(self.answer(runnable, inputs, options))
+
+    async def answer(
+        self, runnable: Runnable, inputs: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> dict[str, Any]:
         """Output fields by name. Raises InvalidArgs, DSPy's errors, or Stopped."""
         module = self._in_force(runnable)
         scope = current_scope.get()
         read = module.read(inputs, "inputs", scope)
         scope.options = options
         with self._context_here(scope):
-            return plain_fields(module.run(read))
+            return plain_fields(await module.arun(read))
 
     def batch(
         self,

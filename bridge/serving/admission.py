@@ -1,8 +1,8 @@
 """Who runs now: at most so many at once, the rest in turns by tenant, in a queue that is bounded.
 
 A tenant with a thousand requests waiting delays another tenant's first by one place, not by a
-thousand. The thread that finishes a job takes the next one itself. A request that is answered
-while it waits leaves the queue at once, with all that it came with.
+thousand. Whoever ends a job says so, and is told which one has its place now. A request that is
+answered while it waits leaves the queue at once, with all that it came with.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from protocol.errors import Busy
@@ -72,7 +71,7 @@ class Admission:
 
         Args:
             scope: whose tenant takes turns with the others.
-            job: what to run; must not raise.
+            job: what to run; must not raise. When it has come to its end, `ended` must hear of it.
             size: bytes of its request.
 
         Raises:
@@ -81,7 +80,7 @@ class Admission:
         with self._lock:
             if self._running < self._limits().max_concurrent and not self._turns:
                 self._running += 1
-                return lambda: self._work(job)
+                return job
             self._check_room(size)
             jobs = self._turns.setdefault(scope.tenant, OrderedDict())
             jobs[id(scope)] = _Waiting(scope, job, size)
@@ -115,15 +114,10 @@ class Admission:
             while self._turns and self._running < self._limits().max_concurrent:
                 self._running += 1
                 jobs.append(self._first())
-        return [partial(self._work, job) for job in jobs]
+        return jobs
 
-    def _work(self, job: Job) -> None:
-        following: Job | None = job
-        while following is not None:
-            following()
-            following = self._next()
-
-    def _next(self) -> Job | None:
+    def ended(self) -> Job | None:
+        """A job has come to its end; what to run in its place."""
         with self._lock:
             if not self._turns or self._running > self._limits().max_concurrent:
                 self._running -= 1

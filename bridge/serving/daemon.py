@@ -1,7 +1,7 @@
 """The daemon: bytes in, requests to commands, answers out.
 
 The way of a request: `receive` → `Session.receive_data` → `take` → `_request` → `_start` (the
-envelope and arguments checked, the command's function called) → `Admission` → `_work` (with DSPy)
+envelope and arguments checked, the command's function called) → `Admission` → `Working` (with DSPy)
 → `_finish`. All up to `_start` happens in one turn after another, whichever thread has it; so
 whatever changes the registry takes effect in order of arrival, before any later request starts.
 A request with a `parent` is part of that host call's work: it needs no place of its own.
@@ -21,7 +21,7 @@ from bridge.commands.command import Invocation, Services, Work
 from bridge.commands.seed import as_the_seed_answers
 from bridge.ledger import Ledger
 from bridge.sandbox.sandbox import sandbox
-from bridge.scope import Scope, current_scope
+from bridge.scope import Scope
 from bridge.serving.admission import Admission
 from bridge.serving.answering import Boundary
 from bridge.serving.health import greeting_of, health_of, resident_bytes
@@ -31,8 +31,8 @@ from bridge.serving.loading import Loading
 from bridge.serving.nesting import Nested
 from bridge.serving.outbox import Outbox
 from bridge.serving.workers import Workers
+from bridge.serving.working import Working
 from bridge.stream import Stream
-from bridge.turnstile import turnstile
 from protocol import Codec, DaemonSession, Received, Refused, Request
 from protocol.errors import BridgeError, Busy
 
@@ -86,6 +86,14 @@ class Daemon:
         self.loading.on_failure = self._loading_failed
         self.status: int | None = None
         self._boundary = Boundary(log)
+        self._working = Working(
+            admission=self.admission,
+            workers=self.workers,
+            loading=self.loading,
+            boundary=self._boundary,
+            finish=self._finish,
+            tells_meta=lambda: self.session.version > 1,
+        )
         self._log = log
         log.tell = self._tell_line
         self._turn = threading.Lock()
@@ -229,10 +237,10 @@ class Daemon:
             if isinstance(result, Work):
                 if call is not None and call.context is not None:
                     self._jobs.append(
-                        self.nested.within(entry, call, lambda: self._work(entry, result))
+                        self.nested.within(entry, call, lambda: self._working.here(entry, result))
                     )
                     return
-                job = self.admission.admit(scope, lambda: self._work(entry, result), entry.size)
+                job = self._working.admit(entry, result)
                 if job is not None:
                     self._jobs.append(job)
                 return
@@ -251,28 +259,6 @@ class Daemon:
             self._services.secrets.safe,
             self.settings.limits.max_frame,
         )
-
-    # Work, on whatever thread runs the job
-
-    def _work(self, entry: Entry, work: Work) -> None:
-        scope = entry.scope
-        token = current_scope.set(scope)
-        result: dict[str, Any] | BridgeError
-        try:
-            if not scope.stopped:
-                engine = self.loading.engine()
-                scope.check()
-                with turnstile.inside():
-                    result = work.run(engine)
-                if self.session.version > 1:
-                    result = {**result, "_meta": _meta(scope)}
-            else:
-                return
-        except BaseException as error:  # noqa: BLE001 - the boundary tells what it was
-            result = self._boundary.error_of(error, command=entry.request.command)
-        finally:
-            current_scope.reset(token)
-        self._finish(entry, result)
 
     # Out, from any thread
 
@@ -428,15 +414,3 @@ def _end_stream(entry: Entry) -> None:
     """No event of a request comes behind its reply."""
     if entry.scope.stream is not None:
         entry.scope.stream.close()
-
-
-def _meta(scope: Scope) -> dict[str, Any]:
-    meta: dict[str, Any] = {
-        "usage": {model: used.to_wire() for model, used in scope.usage.items()},
-        "latency_ms": round(1000 * (time.monotonic() - scope.started), 3),
-    }
-    if scope.keep_rows:
-        meta["trace"] = [row.to_wire() for row in scope.rows]
-    if scope.warnings:
-        meta["warnings"] = scope.warnings
-    return meta

@@ -49,9 +49,10 @@ class Workers:
 
         `job` must not raise. When there is no thread to be had, `on_starved` hears of it.
         """
-        turnstile.when_free(job, self._submit_or_tell)
+        turnstile.when_free(job, self.submit_or_tell)
 
-    def _submit_or_tell(self, job: Callable[[], None]) -> None:
+    def submit_or_tell(self, job: Callable[[], None]) -> None:
+        """`submit`; when there is no thread to be had, `on_starved` hears of it."""
         try:
             self.submit(job)
         except RuntimeError as error:

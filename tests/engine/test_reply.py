@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.engine.lms.reply import MOST_HEAD, Reply, ReplyTooLarge
+from bridge.strand import drive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,17 +30,18 @@ MAX_REPLY = 5_000
 class Wire:
     """A connection on which these pieces come, and then the end, or what is raised."""
 
-    def __init__(self, *pieces: bytes, then: Exception | None = None, ends: float = math.inf):
-        self.pieces = list(pieces)
+    def __init__(
+        self, *pieces: bytes, then: Exception | None = None, ends: float = math.inf
+    ) -> None:
+        self.pieces = iter(pieces)
         self.then = then
         self.ends = ends
 
-    def recv(self, _: int) -> bytes:
-        if self.pieces:
-            return self.pieces.pop(0)
-        if self.then is not None:
+    async def receive(self, _: int) -> bytes:
+        piece = next(self.pieces, None)
+        if piece is None and self.then is not None:
             raise self.then
-        return b""
+        return piece or b""
 
 
 class Given:
@@ -55,7 +57,7 @@ class Given:
 def reply_on(wire: Any, given_back: Given | None = None) -> Reply:
     back = (given_back or Given()).back
     reply = Reply(wire, max_reply=MAX_REPLY, release=back)
-    reply.read_head()
+    drive(reply.read_head())
     return reply
 
 
@@ -141,8 +143,8 @@ def test_pieces_are_given_as_they_come():
         assert b"".join(heard) == b"first"
         yield b"6\r\nsecond\r\n0\r\n\r\n"
 
-    wire, pieces = Wire(), later()
-    wire.recv = lambda _: next(pieces)  # type: ignore[method-assign]
+    wire = Wire()
+    wire.pieces = later()
     heard: list[bytes] = []
     for piece in reply_on(wire):
         heard.append(piece)

@@ -17,6 +17,7 @@ from bridge.engine.lms.reply import ReplyTooLarge
 from bridge.engine.lms.sockets import PatientSocket, connect
 from bridge.engine.lms.transport import MOST_IDLE, AbortableTransport
 from bridge.scope import Scope, Stopped, current_scope
+from bridge.strand import drive
 from bridge.turnstile import turnstile
 from protocol.errors import Cancelled
 from tests.engine.loopback import server
@@ -87,7 +88,7 @@ def test_a_stopped_request_waits_for_no_byte_and_its_server_sees_the_end(scope):
         seen.set()
 
     with server(answer) as port:
-        wire = connect("127.0.0.1", port, PATIENCE, math.inf)
+        wire = drive(connect("127.0.0.1", port, PATIENCE, math.inf))
         ends_with_its_scope(scope, lambda: wire.recv(1))
         assert seen.wait(PATIENCE)
         wire.close()
@@ -104,7 +105,7 @@ def test_a_stopped_request_does_not_wait_for_a_connection(scope):
         filler.setblocking(False)
         filler.connect_ex(address)
     try:
-        ends_with_its_scope(scope, lambda: connect(*address, PATIENCE, math.inf))
+        ends_with_its_scope(scope, lambda: drive(connect(*address, PATIENCE, math.inf)))
     finally:
         for each in (*fillers, listener):
             each.close()
@@ -127,7 +128,7 @@ def test_a_stopped_request_does_not_wait_for_a_handshake(scope):
 
 def test_a_stopped_request_does_not_wait_for_its_bytes_to_be_taken(scope):
     with server(lambda _: None) as port:
-        wire = connect("127.0.0.1", port, PATIENCE, math.inf)
+        wire = drive(connect("127.0.0.1", port, PATIENCE, math.inf))
         ends_with_its_scope(scope, lambda: wire.sendall(b"x" * 50_000_000))
         wire.close()
 

@@ -26,7 +26,13 @@ class Gate(Admission):
         self.ran: list[Any] = []
 
     def take(self, name: Any, scope: Scope | None = None, size: int = 0) -> Any:
-        return self.admit(scope or Scope(), lambda: self.ran.append(name), size)
+        def job() -> None:
+            self.ran.append(name)
+            following = self.ended()
+            if following is not None:
+                following()
+
+        return self.admit(scope or Scope(), job, size)
 
     def widen(self, at_once: int) -> None:
         self.limits = replace(self.limits, max_concurrent=at_once)

@@ -12,25 +12,32 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dspy import lm15
+from dspy._vendor.lm15.providers.base import (
+    HttpResponse,
+    _attach_error_metadata,
+    _client_side_stop,
+)
 from dspy._vendor.lm15.router import _Table
+from dspy._vendor.lm15.transports import TransportError as NetworkTransportError
 
 from bridge.engine.lms.forms import Forms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dspy.lm15 import ProviderDefinition, Request, RouterConfig, StreamEvent
+    from dspy._vendor.lm15.transports import TransportRequest
+    from dspy.lm15 import ProviderDefinition, Request, Response, RouterConfig, StreamEvent
 
     from bridge.engine.lms.forms import Built
 
-__all__ = ["Router", "with_cohere_errors"]
+__all__ = ["Dialect", "Router", "with_cohere_errors"]
 
 COHERE_BLOCKED = 498
 """Cohere's own status for an input or output that its safety filter blocked."""
 
 
-class _Formed:
-    """Over a dialect: writes requests by their forms."""
+class Dialect:
+    """Over a dialect of DSPy's: requests are written by their forms, replies can be awaited."""
 
     __slots__ = ()
 
@@ -49,14 +56,48 @@ class _Formed:
             return built
         return self._forms.build(request, stream, write)
 
+    async def answer(self: Any, request: Request) -> Response:
+        """`complete`, step by step as DSPy has it, but for the wait.
 
-class _OpenAIChatLM(_Formed, lm15.OpenAIChatLM):  # type: ignore[misc]
+        What scores an answer by its tokens, which a response format asks for, is `complete`'s.
+        """
+        built, notes = self._build(request, stream=False)
+        if _client_side_stop(notes):
+            response: Response = self.complete(request)
+            return response
+        reply = await self._received(built)
+        if reply.status >= 400:
+            raise self._http_error(reply)
+        try:
+            response = self._finish_response(request, self.parse_response(request, reply), notes)
+        except lm15.ProviderError as error:
+            _attach_error_metadata(error, reply.headers)
+            raise
+        return response
+
+    async def _received(self: Any, built: TransportRequest) -> HttpResponse:
+        try:
+            reply = await self.transport.ask(built)
+            body = await reply.whole()
+        except NetworkTransportError as error:
+            raise lm15.TransportError(str(error)) from error
+        return HttpResponse(
+            status=reply.status,
+            reason=reply.reason,
+            headers=reply.headers,
+            body=body,
+            http_version=reply.http_version,
+            provider=self.provider,
+        )
+
+
+class _OpenAIChatLM(Dialect, lm15.OpenAIChatLM):  # type: ignore[misc]
     """OpenAI's dialect, which most servers speak."""
 
     __slots__ = ("_forms",)
 
 
-class _AnthropicLM(_Formed, lm15.AnthropicLM):  # type: ignore[misc]
+class _AnthropicLM(Dialect, lm15.AnthropicLM):  # type: ignore[misc]
     """Anthropic's dialect with the whole usage of a stream.
 
     A stream tells the prompt's tokens where it begins and, mostly, only the answer's where it ends;

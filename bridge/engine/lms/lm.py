@@ -18,6 +18,7 @@ from dspy.lm15 import Config, Message, Request, TextPart
 
 from bridge.engine.lms.forms import UNSET
 from bridge.scope import current_attempt
+from bridge.strand import drive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,6 +36,10 @@ class BridgeLM(dspy.LM):  # type: ignore[misc]
 
     def __call__(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> list[Any]:
         """One answer as a list, or `n` of them, as `dspy.LM` gives them."""
+        return drive(self.acall(prompt, messages=messages, **kwargs))
+
+    async def acall(self, prompt: Any = None, *, messages: Any = None, **kwargs: Any) -> list[Any]:
+        """The same; what takes DSPy's own way holds its thread."""
         options = {**self.kwargs, **kwargs}
         count = options.pop("n", None) or 1
         rollout = options.pop("rollout_id", None)
@@ -42,23 +47,20 @@ class BridgeLM(dspy.LM):  # type: ignore[misc]
         if messages is not None and prompt is None and settings.send_stream is None:
             request = text_request(self._engine_spec.model, messages, options)
         with sample(rollout) if rollout is not None else nullcontext():
-            if request is not None:
-                return self._complete_all(request, count)
-            answer: list[Any] = super().__call__(prompt, messages=messages, **kwargs)
-            return answer
+            if request is None:
+                answer: list[Any] = super().__call__(prompt, messages=messages, **kwargs)
+                return answer
+            if count == 1:
+                return await self._complete(request)
+            answers: list[Any] = []
+            for number in range(count):
+                with sample(number):
+                    answers += await self._complete(request)
+            return answers
 
-    def _complete_all(self, request: Request, count: int) -> list[Any]:
-        if count == 1:
-            return self._complete(request)
-        answers: list[Any] = []
-        for number in range(count):
-            with sample(number):
-                answers += self._complete(request)
-        return answers
-
-    def _complete(self, request: Request) -> list[Any]:
+    async def _complete(self, request: Request) -> list[Any]:
         try:
-            response = self._engine_spec.complete(request)
+            response = await self._engine_spec.answer(request)
         except Exception:
             with error_boundary(self.model, unexpected=True):
                 raise

@@ -20,9 +20,11 @@ from bridge.engine.failures import explain
 from bridge.engine.lms.cache import ResponseCache
 from bridge.engine.lms.providers import Backend, messages_of
 from bridge.engine.lms.streaming import attempt as attempted
+from bridge.engine.lms.watch import nap
 from bridge.engine.streaming.listening import Ear, listen
 from bridge.ledger import Ledger, LMCall
 from bridge.scope import Scope, Usage, current_attempt, current_module, current_scope
+from bridge.strand import drive
 
 if TYPE_CHECKING:
     from dspy.lm15 import Request, Response
@@ -54,6 +56,10 @@ class Meter:
         return self._backend.model
 
     def complete(self, request: Request) -> Response:
+        """`answer`, on this thread."""
+        return drive(self.answer(request))
+
+    async def answer(self, request: Request) -> Response:
         """One response; raise Stopped, or the `dspy.lm15` error of the last attempt."""
         scope = current_scope.get()
         scope.check()
@@ -75,7 +81,7 @@ class Meter:
         usage = Usage()
         text: str | None = None
         try:
-            response = self._attempts(scope, request, usage, ear)
+            response = await self._attempts(scope, request, usage, ear)
             # A refusal is paid for, too.
             self._price(usage, request, response)
             text = response.text
@@ -92,7 +98,9 @@ class Meter:
             scope.record.keep(self.spec, canonical, response)
         return response
 
-    def _attempts(self, scope: Scope, request: Request, usage: Usage, ear: Ear | None) -> Response:
+    async def _attempts(
+        self, scope: Scope, request: Request, usage: Usage, ear: Ear | None
+    ) -> Response:
         model = self._backend.model
         routed = request if request.model == model else replace(request, model=model)
         for attempt in range(self.spec.max_retries + 1):
@@ -101,14 +109,14 @@ class Meter:
             if ear is not None:
                 ear.begin(attempt)
             try:
-                return attempted(self._backend.engine, routed, ear)
+                return await attempted(self._backend.engine, routed, ear)
             except Exception as error:
                 # A socket shut by `stop` looks like a broken connection from here.
                 scope.check()
                 pause = self._pause(error, attempt)
                 if pause is None or pause > scope.remaining(pause):
                     raise
-                scope.sleep(pause)
+                await nap(pause)
         raise AssertionError("the last attempt returns or raises")
 
     def _pause(self, error: Exception, attempt: int) -> float | None:

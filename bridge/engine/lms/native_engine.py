@@ -14,9 +14,10 @@ from dspy import lm15
 from dspy._vendor.lm15.transports._exceptions import ConnectTimeout, ReadTimeout, WriteTimeout
 from dspy.clients.engines.lm15_engine import LM15Engine
 
-from bridge.engine.lms.dialects import Router
+from bridge.engine.lms.dialects import Dialect, Router
 from bridge.engine.lms.reply import ReplyTooLarge
 from bridge.engine.lms.streaming import spoken
+from bridge.strand import drive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,10 @@ class NativeEngine:
         """What requests are to call it: the provider's own name of it."""
 
     def complete(self, request: Request) -> Response:
+        """`answer`, on this thread."""
+        return drive(self.answer(request))
+
+    async def answer(self, request: Request) -> Response:
         """One response; raise a `dspy.lm15` error."""
         try:
             if request.config.extensions:
@@ -55,6 +60,8 @@ class NativeEngine:
                 return self._engine.complete(replace(request, model=self._routed))
             if self._dialect is None:
                 self._dialect = self._found(request)
+            if isinstance(self._dialect, Dialect) and request.config.response_format is None:
+                return await self._dialect.answer(request)
             return self._dialect.complete(request)
         except Exception as error:
             self._explain(error)

@@ -29,7 +29,8 @@ from bridge.engine.lms.host_engine import HostEngine
 from bridge.engine.lms.litellm_engine import LiteLLMEngine
 from bridge.engine.lms.native_engine import NativeEngine
 from bridge.engine.lms.transport import AbortableTransport
-from bridge.scope import current_scope
+from bridge.engine.lms.watch import nap
+from bridge.strand import drive
 from protocol.errors import InvalidArgs
 
 if TYPE_CHECKING:
@@ -159,8 +160,11 @@ class _Embedded:
         self._model, self._latency = model, latency
 
     def complete(self, request: Request) -> Response:
+        return drive(self.answer(request))
+
+    async def answer(self, request: Request) -> Response:
         if self._latency:
-            current_scope.get().sleep(self._latency)
+            await nap(self._latency)
         return self._answer(request)
 
     def speak(self, request: Request, say: Callable[[str], None]) -> Response:
@@ -168,7 +172,7 @@ class _Embedded:
         words = WORD.findall(response.text or "")
         for word in words:
             if self._latency:
-                current_scope.get().sleep(self._latency / len(words))
+                drive(nap(self._latency / len(words)))
             say(word)
         return response
 

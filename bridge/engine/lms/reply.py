@@ -15,6 +15,8 @@ from dspy._vendor.lm15.transports import TransportResponse
 from dspy._vendor.lm15.transports._exceptions import ProtocolError, ReadError, ReadTimeout
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from bridge.strand import drive
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -40,7 +42,7 @@ class ReplyTooLarge(ProtocolError):  # type: ignore[misc]  # noqa: N818 - what t
 
 
 class Reply(TransportResponse):  # type: ignore[misc]
-    """A reply; `read` gives its body, iteration the pieces of it as they come.
+    """A reply; `whole` and `read` give its body, iteration the pieces of it as they come.
 
     Args:
         wire: where it comes from; `wire.ends` is when it must be whole.
@@ -70,22 +72,26 @@ class Reply(TransportResponse):  # type: ignore[misc]
         self._size = 0
         self._inflater: zlib._Decompress | None = None
 
-    def read_head(self) -> None:
+    async def read_head(self) -> None:
         """Read until the body begins; give the connection back if that fails."""
         try:
             while not self._has_head:
-                self._read_some()
+                await self._read_some()
             self._inflater = self._inflater_for_body()
         except BaseException:
             self.close()
             raise
 
     def read(self) -> bytes:
+        """`whole`, on this thread."""
+        return drive(self.whole())
+
+    async def whole(self) -> bytes:
         """The rest of the body."""
         try:
             pieces = self._inflated()
             while not self._complete:
-                self._read_some()
+                await self._read_some()
                 pieces += self._inflated()
             return b"".join(pieces)
         finally:
@@ -95,7 +101,7 @@ class Reply(TransportResponse):  # type: ignore[misc]
         try:
             yield from self._inflated()
             while not self._complete:
-                self._read_some()
+                drive(self._read_some())
                 yield from self._inflated()
         finally:
             self.close()
@@ -121,12 +127,12 @@ class Reply(TransportResponse):  # type: ignore[misc]
             for part in value.split(",")
         ]
 
-    def _read_some(self) -> None:
+    async def _read_some(self) -> None:
         if self._came and time.monotonic() > self._wire.ends:
             # Bytes that are there already are no wait, which would have ended by itself.
             raise ReadTimeout("the reply was not complete in time")
         try:
-            data = self._wire.recv(CHUNK)
+            data = await self._wire.receive(CHUNK)
         except TimeoutError as error:
             raise ReadTimeout("the server sent nothing in time") from error
         except OSError as error:

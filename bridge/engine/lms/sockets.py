@@ -1,12 +1,9 @@
 """Sockets that wait without holding anything up, and that a request's end breaks off.
 
-A `PatientSocket` is what an HTTP transport takes for a socket: `connect`, `start_tls`, `sendall`
-and `recv` wait as they do with a blocking one. But every wait ends with the scope that is current
+A `PatientSocket` can be awaited, and it is what an HTTP transport takes for a socket: `sendall`
+and `recv` wait as they do with a blocking one. Every wait ends with the scope that is current
 (`stop` shuts the connection, so the LM's server sees it close), with the timeout, or when the
-exchange's time is over, whichever comes first; and all waits of the process stand in one thread
-at one epoll, so that a reply wakes the one thread that it is for, once, when its turn has come.
-
-Where there is no epoll, each thread waits for its own socket.
+exchange's time is over, whichever comes first.
 """
 
 from __future__ import annotations
@@ -18,26 +15,23 @@ import select
 import socket
 import ssl
 import sys
-import threading
 import time
 from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from bridge.engine.lms.watch import READ, WRITE, SocketWait
 from bridge.scope import current_scope
+from bridge.strand import drive
 from bridge.turnstile import turnstile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.turnstile import Ticket
-
 __all__ = ["PatientSocket", "connect"]
 
 LONGEST = 24 * 3600.0
 """Seconds of a wait that was given no timeout."""
-
-READ, WRITE = select.POLLIN, select.POLLOUT
 
 # Each system call gives the interpreter away, and getting it back may take longer than the call.
 
@@ -74,31 +68,39 @@ class PatientSocket:
         """The descriptor."""
         return self._wire.fileno()
 
-    def recv(self, size: int) -> bytes:
+    async def receive(self, size: int) -> bytes:
         """At most `size` bytes, none at the end; raise TimeoutError, OSError or Stopped."""
         if self._asked:
             # The answer is not there yet: looking for it would be a system call in vain. What TLS
             # has taken from the wire already, nobody would wake us for.
             self._asked = False
             if type(self._wire) is socket.socket:
-                self._wait(READ)
-        data: bytes = self._try(self._wire.recv, size, READ)
+                await self._until(READ)
+        data: bytes = await self._try(self._wire.recv, size, READ)
         return data
 
-    def sendall(self, data: bytes) -> None:
+    async def send(self, data: bytes) -> None:
         """Send all of `data`; raise TimeoutError, OSError or Stopped."""
         view = memoryview(data)
         while view:
-            view = view[self._try(self._wire.send, view, WRITE) :]
+            view = view[await self._try(self._wire.send, view, WRITE) :]
         self._asked = True
 
-    def start_tls(self, context: ssl.SSLContext, hostname: str) -> None:
+    async def start_tls(self, context: ssl.SSLContext, hostname: str) -> None:
         """Speak TLS from here on; raise TimeoutError, OSError (which ssl's errors are), Stopped."""
         wire = context.wrap_socket(
             self._wire, server_hostname=hostname, do_handshake_on_connect=False
         )
         self._wire = wire
-        self._try(wire.do_handshake, False, READ)
+        await self._try(wire.do_handshake, False, READ)
+
+    def recv(self, size: int) -> bytes:
+        """`receive`, on this thread."""
+        return drive(self.receive(size))
+
+    def sendall(self, data: bytes) -> None:
+        """`send`, on this thread."""
+        drive(self.send(data))
 
     def has_something(self) -> bool:
         """Whether bytes or the end have come in."""
@@ -115,19 +117,19 @@ class PatientSocket:
         """Give the descriptor back."""
         self._wire.close()
 
-    def await_connection(self) -> None:
+    async def until_connected(self) -> None:
         """Wait until `connect` on the socket has come to its end; raise what it came to."""
         if TCP_INFO is not None:
             (state,) = self._wire.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 1)
             if state == ESTABLISHED:
                 return
         if not _is_ready(self._wire, WRITE):
-            self._wait(WRITE)
+            await self._until(WRITE)
         fault = self._wire.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if fault:
             raise OSError(fault, os.strerror(fault))
 
-    def _try(self, act: Callable[[Any], Any], argument: Any, usually: int) -> Any:
+    async def _try(self, act: Callable[[Any], Any], argument: Any, usually: int) -> Any:
         """What `act` gives, as soon as it would not wait."""
         while True:
             try:
@@ -139,27 +141,27 @@ class PatientSocket:
                 wanted = WRITE
             except BlockingIOError:
                 wanted = usually
-            self._wait(wanted)
+            await self._until(wanted)
 
-    def _wait(self, wanted: int) -> None:
+    async def _until(self, wanted: int) -> None:
         scope = current_scope.get()
         timeout = LONGEST if self._timeout is None else self._timeout
         left = min(self.ends - time.monotonic(), timeout)
         with scope.abortable(self.shut):
-            watched, self._watched = self._watched, True
-            came = _wait_for(self._wire.fileno(), wanted, scope.remaining(left), known=watched)
+            known, self._watched = self._watched, True
+            came = await SocketWait(self._wire.fileno(), wanted, scope.remaining(left), known=known)
         scope.check()
         if not came:
             raise TimeoutError("timed out")
 
 
-def connect(host: str, port: int, timeout: float, ends: float) -> PatientSocket:
+async def connect(host: str, port: int, patience: float, ends: float) -> PatientSocket:
     """A connection to the first address of `host` that takes one.
 
     Args:
         host: a name or an address.
         port: a port.
-        timeout: seconds for each address.
+        patience: seconds for each address.
         ends: when the exchange's time is over, in `time.monotonic` seconds.
 
     Raises:
@@ -170,10 +172,10 @@ def connect(host: str, port: int, timeout: float, ends: float) -> PatientSocket:
     failure: OSError | None = None
     for family, kind, protocol, _, address in _addresses(host, port):
         wire = PatientSocket(socket.socket(family, kind | NONBLOCKING, protocol))
-        wire.settimeout(timeout)
+        wire.settimeout(patience)
         wire.ends = ends
         try:
-            _begin(wire, address)
+            await _begin(wire, address)
         except OSError as error:
             failure = error
             wire.close()
@@ -185,13 +187,13 @@ def connect(host: str, port: int, timeout: float, ends: float) -> PatientSocket:
     raise failure or OSError(f"{host} has no address")
 
 
-def _begin(wire: PatientSocket, address: Any) -> None:
+async def _begin(wire: PatientSocket, address: Any) -> None:
     raw = wire._wire  # noqa: SLF001 - the two are one thing
     with suppress(OSError):
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     fault = raw.connect_ex(address)
     if fault == errno.EINPROGRESS:
-        wire.await_connection()
+        await wire.until_connected()
     elif fault:
         raise OSError(fault, os.strerror(fault))
 
@@ -214,53 +216,7 @@ def _numeric_addresses(host: str, port: int) -> list[Any] | None:
         return None
 
 
-class _Watch:
-    """All sockets that are waited for, at one epoll in one thread."""
-
-    def __init__(self) -> None:
-        self._epoll = select.epoll()
-        self._tickets: dict[int, Ticket] = {}
-        threading.Thread(target=self._watch, name="sockets", daemon=True).start()
-
-    def wait_for(self, fd: int, wanted: int, timeout: float, *, known: bool) -> bool:
-        """Whether what was `wanted` of `fd` came within `timeout` seconds.
-
-        It is `known` when it was waited for before; it leaves by itself when it is closed.
-        """
-        ticket = self._tickets[fd] = turnstile.ticket()
-        watch = self._epoll.modify if known else self._epoll.register
-        watch(fd, wanted | select.EPOLLONESHOT)
-        if turnstile.wait(ticket, timeout):
-            return True
-        self._tickets.pop(fd, None)
-        return False
-
-    def _watch(self) -> None:
-        while True:
-            for fd, _ in self._epoll.poll():
-                ticket = self._tickets.pop(fd, None)
-                if ticket is not None:
-                    turnstile.call_in(ticket)
-
-
 def _is_ready(wire: socket.socket, wanted: int) -> bool:
     poll = select.poll()
     poll.register(wire, wanted)
     return bool(poll.poll(0))
-
-
-_lock = threading.Lock()
-_watch: _Watch | None = None
-
-
-def _wait_for(fd: int, wanted: int, timeout: float, *, known: bool) -> bool:
-    global _watch  # noqa: PLW0603 - one thread for all, started when first needed
-    if not hasattr(select, "epoll"):
-        poll = select.poll()
-        poll.register(fd, wanted)
-        with turnstile.outside():
-            return bool(poll.poll(1000 * timeout))
-    with _lock:
-        if _watch is None:
-            _watch = _Watch()
-    return _watch.wait_for(fd, wanted, timeout, known=known)

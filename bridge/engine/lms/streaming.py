@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from bridge.engine.streaming.listening import Ear
 
-__all__ = ["Engine", "attempt", "spoken"]
+__all__ = ["Awaited", "Engine", "attempt", "spoken"]
 
 
 class Engine(Protocol):
@@ -30,11 +30,22 @@ class Engine(Protocol):
         """The same; `say` gets its text in pieces, on this thread, as they come."""
 
 
-def attempt(engine: Engine, request: Request, ear: Ear | None) -> Response:
+class Awaited(Engine, Protocol):
+    """An engine whose response can be awaited; the others hold their thread."""
+
+    async def answer(self, request: Request) -> Response:
+        """The whole response."""
+
+
+async def attempt(engine: Engine | Awaited, request: Request, ear: Ear | None) -> Response:
     """One response, which `ear` has heard; in pieces only where somebody listens."""
-    if ear is None or not ear.hears:
+    if ear is not None and ear.hears:
+        return engine.speak(request, ear.hear)
+    answer = getattr(engine, "answer", None)
+    if answer is None:
         return engine.complete(request)
-    return engine.speak(request, ear.hear)
+    response: Response = await answer(request)
+    return response
 
 
 def spoken(

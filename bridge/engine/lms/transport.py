@@ -28,6 +28,7 @@ from dspy._vendor.lm15.transports._url import parse_url
 from bridge.engine.lms.reply import Reply
 from bridge.engine.lms.sockets import PatientSocket, connect
 from bridge.scope import current_scope
+from bridge.strand import drive
 
 __all__ = ["AbortableTransport"]
 
@@ -98,6 +99,10 @@ class AbortableTransport(StdlibTransport):  # type: ignore[misc]
         self._last: _Form | None = None
 
     def stream(self, request: Any) -> Reply:
+        """`ask`, on this thread."""
+        return drive(self.ask(request))
+
+    async def ask(self, request: Any) -> Reply:
         """Send `request`; the reply's body is still to be read.
 
         Raises:
@@ -107,13 +112,13 @@ class AbortableTransport(StdlibTransport):  # type: ignore[misc]
         current_scope.get().check()
         ends = time.monotonic() + self._seconds
         form = self._form_of(request)
-        conn = self._sent(form, _written(form, request.body or b""), ends)
+        conn = await self._sent(form, _written(form, request.body or b""), ends)
 
         def release(reusable: bool) -> None:
             (self._pool.checkin if reusable else self._pool.discard)(conn)
 
         reply = Reply(conn.sock, max_reply=self._max_reply, release=release)
-        reply.read_head()
+        await reply.read_head()
         return reply
 
     def _form_of(self, request: Any) -> _Form:
@@ -157,26 +162,26 @@ class AbortableTransport(StdlibTransport):  # type: ignore[misc]
 
     # The way there
 
-    def _sent(self, form: _Form, data: bytes, ends: float) -> Any:
+    async def _sent(self, form: _Form, data: bytes, ends: float) -> Any:
         """A connection that `data` has been sent on, one that was kept if its server took it."""
         kept = self._pool.checkout(form.origin)
         if kept is not None:
             try:
-                return self._send(kept, data, ends)
+                return await self._send(kept, data, ends)
             except WriteTimeout:
                 raise
             except WriteError:
                 # The server closed it while it was idle.
                 pass
-        opened = self._open_to(form, ends)
+        opened = await self._open_to(form, ends)
         self._pool.register_new(opened)
-        return self._send(opened, data, ends)
+        return await self._send(opened, data, ends)
 
-    def _send(self, conn: Any, data: bytes, ends: float) -> Any:
+    async def _send(self, conn: Any, data: bytes, ends: float) -> Any:
         conn.sock.settimeout(self._seconds)
         conn.sock.ends = ends
         try:
-            conn.sock.sendall(data)
+            await conn.sock.send(data)
         except TimeoutError as error:
             self._pool.discard(conn)
             raise WriteTimeout(f"the request was not taken within {self._seconds:g} s") from error
@@ -188,24 +193,25 @@ class AbortableTransport(StdlibTransport):  # type: ignore[misc]
             raise
         return conn
 
-    def _open_to(self, form: _Form, ends: float) -> _Connection:
+    async def _open_to(self, form: _Form, ends: float) -> _Connection:
         url, proxy = form.target, form.proxy
         tls = self._tls_half() if url.is_tls else None
         peer = url if proxy is None else proxy
-        sock = self._connect(peer.host, peer.port, ends)
+        sock = await self._connect(peer.host, peer.port, ends)
         try:
             if tls is not None:
                 if proxy is not None:
+                    # DSPy's own, on this thread.
                     self._connect_tunnel(sock, url, proxy, timeout=self._connect_seconds)
-                _start_tls(sock, tls, url.host)
+                await _start_tls(sock, tls, url.host)
         except BaseException:
             sock.close()
             raise
         return _Connection(form.origin, sock)
 
-    def _connect(self, host: str, port: int, ends: float) -> PatientSocket:
+    async def _connect(self, host: str, port: int, ends: float) -> PatientSocket:
         try:
-            return connect(host, port, self._connect_seconds, ends)
+            return await connect(host, port, self._connect_seconds, ends)
         except TimeoutError as error:
             raise ConnectTimeout(f"timed out connecting to {host}:{port}") from error
         except OSError as error:
@@ -219,9 +225,9 @@ def _written(form: _Form, body: bytes) -> bytes:
     return b"%bContent-Length: %d\r\n\r\n%b" % (form.head, len(body), body)
 
 
-def _start_tls(sock: PatientSocket, tls: Any, hostname: str) -> None:
+async def _start_tls(sock: PatientSocket, tls: Any, hostname: str) -> None:
     try:
-        sock.start_tls(tls._ctx, hostname)  # noqa: SLF001 - its own way would block
+        await sock.start_tls(tls._ctx, hostname)  # noqa: SLF001 - its own way would block
     except TimeoutError as error:
         raise ConnectTimeout(f"timed out in the TLS handshake with {hostname}") from error
     except OSError as error:

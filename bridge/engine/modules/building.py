@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bridge.specs.module_types import RewardedConfig
     from bridge.specs.modules import ModuleSpec, PredictorState
 
-__all__ = ["build_module"]
+__all__ = ["AWAITED", "build_module"]
 
 
 def build_module(spec: ModuleSpec, named_lm: Callable[[str], dspy.LM]) -> dspy.Module:
@@ -80,6 +80,14 @@ class NamedReasoning(dspy.Module):  # type: ignore[misc]
     def forward(self, **inputs: Any) -> Any:
         """One prediction."""
         return self.predict(**inputs)
+
+    async def aforward(self, **inputs: Any) -> Any:
+        """The same, awaited."""
+        return await self.predict.acall(**inputs)
+
+
+AWAITED = frozenset({dspy.Predict, dspy.ChainOfThought, NamedReasoning})
+"""The modules that await nothing but their LM; the others of DSPy's ask asyncio for more."""
 
 
 def _multi_chain_comparison(spec: ModuleSpec) -> dspy.Module:
