@@ -317,3 +317,21 @@ def test_answers_nobody_reads_are_held_in_bounded_memory_and_none_is_lost(
     found = [raw.message()["id"] for _ in range(2_000)]
     assert found == list(range(2_000))
     writing.join()
+
+
+@pytest.mark.parametrize("kind", ["predict", "chain_of_thought"])
+def test_calls_that_wait_for_their_lm_hold_no_thread(daemon: Port, lm_server: LMServer, kind: str):
+    lm = {
+        "provider": "openai",
+        "model": f"thin-{kind}+slow-3000",
+        "api_key": "k",
+        "base_url": lm_server.url_for("openai"),
+    }
+    daemon.call("create_module", {**module(f"thin-{kind}"), "type": kind})
+    futures = [daemon.send("forward", call_of(f"thin-{kind}"), lm=lm) for _ in range(150)]
+    lm_server.wait_for(lambda: lm_server.in_flight(lm["model"]) == len(futures), PATIENCE)
+    stats = daemon.call("stats")
+    assert stats["running"] == len(futures)
+    assert stats["workers"] < 20
+    for future in futures:
+        assert future.result(PATIENCE)["answer"]
