@@ -1,4 +1,4 @@
-"""Two threads compute for requests at a time, where there is one interpreter lock anyway.
+"""One thread computes for requests at a time, where there is one interpreter lock anyway.
 
 A thousand calls whose replies come together would otherwise fight for the interpreter in turns of
 a fraction of a millisecond, each turn a switch, and a ping would wait behind them all. Whoever
@@ -31,9 +31,9 @@ __all__ = ["Ticket", "Turnstile", "turnstile"]
 PATIENCE = 1.0
 """Far above one turn, which is about a millisecond."""
 
-LEAST = 2
-"""Places: one thread has the interpreter while the other is in a system call, which is a fifth of
-an LM call. With a third, they wait for the interpreter more than they work beside it."""
+LEAST = 1
+"""Places: who waits has gone on to the next job without a switch, and a second thread would wait
+for the interpreter more than it works beside the first one's system calls."""
 
 MOST = 8
 """Places: enough that one of the threads has a processor, too few to fight for the interpreter."""

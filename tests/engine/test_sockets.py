@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dspy._vendor.lm15.transports import TransportRequest
 from dspy._vendor.lm15.transports._exceptions import ConnectError, ReadTimeout
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bridge.engine.lms import sockets
+from bridge.engine.lms import pool, sockets
+from bridge.engine.lms.pool import Pool
 from bridge.engine.lms.reply import ReplyTooLarge
 from bridge.engine.lms.sockets import PatientSocket, connect
-from bridge.engine.lms.transport import MOST_IDLE, AbortableTransport
+from bridge.engine.lms.transport import AbortableTransport
 from bridge.scope import Scope, Stopped, current_scope
 from bridge.strand import drive
 from bridge.turnstile import turnstile
@@ -229,8 +232,25 @@ def test_what_a_request_says_is_its_own_however_alike_the_last_one_was(scope):
     assert all(length in data for length, data in zip(lengths, came, strict=True))
 
 
-def test_of_a_burst_so_many_connections_stay_open_and_no_more():
-    count = MOST_IDLE + 8
+def burst(transport: AbortableTransport, port: int, count: int) -> list[bytes]:
+    """What that many requests at once are answered."""
+    bodies: list[bytes] = []
+
+    def ask() -> None:
+        current_scope.set(Scope())
+        bodies.append(get(transport, port))
+
+    threads = [threading.Thread(target=ask) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    return bodies
+
+
+def test_of_a_burst_so_many_connections_stay_open_and_no_more(monkeypatch):
+    monkeypatch.setattr(pool, "MOST_IDLE", 12)
+    count = 20
     together = threading.Barrier(count)
 
     def answer(client: socket.socket) -> None:
@@ -239,21 +259,65 @@ def test_of_a_burst_so_many_connections_stay_open_and_no_more():
         client.sendall(REPLY)
         until_closed(client)
 
-    def ask() -> None:
-        current_scope.set(Scope())
-        bodies.append(get(transport, port))
-
-    bodies: list[bytes] = []
     with server(answer, backlog=count) as port:
         transport = AbortableTransport(timeout=PATIENCE, max_reply=1000)
-        threads = [threading.Thread(target=ask) for _ in range(count)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(PATIENCE)
-        assert bodies == [b"ok"] * count
-        assert transport.pool_stats()["idle"] == MOST_IDLE
+        assert burst(transport, port, count) == [b"ok"] * count
+        assert transport.pool_stats()["idle"] == 12
         transport.close()
+
+
+def test_what_a_burst_opened_is_closed_once_nobody_has_needed_it_for_a_while(monkeypatch):
+    monkeypatch.setattr(pool, "KEPT", 2)
+    monkeypatch.setattr(pool, "LOOK_SECONDS", 0.05)
+    looked = threading.Semaphore(0)
+    together = threading.Barrier(8)
+    closed: list[int] = []
+
+    def answer(client: socket.socket) -> None:
+        client.recv(65536)
+        together.wait(PATIENCE)
+        client.sendall(REPLY)
+        until_closed(client)
+        closed.append(1)
+        looked.release()
+
+    with server(answer, backlog=8) as port:
+        transport = AbortableTransport(timeout=PATIENCE, max_reply=1000)
+        burst(transport, port, 8)
+        for _ in range(6):
+            assert looked.acquire(timeout=PATIENCE)
+        assert transport.pool_stats() == {"idle": 2, "in_use": 0, "total_opened": 8}
+        transport.close()
+
+
+@given(st.lists(st.sampled_from(["out", "in", "look"]), max_size=60))
+def test_only_what_was_idle_between_two_looks_is_closed(steps):
+    class Open:
+        def __init__(self) -> None:
+            self.origin, self.closed, self.in_use, self.used = "server", False, True, 0
+
+        def is_stale(self) -> bool:
+            return False
+
+        def close(self) -> None:
+            self.closed = True
+
+    looks = [0]
+    own = Pool(1)
+    own._looked_after = True
+    out: list[Any] = []
+    for now, step in enumerate(steps, 1):
+        if step == "out":
+            out.append(own.checkout("server") or Open())
+        elif step == "in" and out:
+            out[-1].used = now
+            own.checkin(out.pop())
+        elif step == "look":
+            kept = own.stats()["idle"]
+            taken = own.unneeded()
+            assert all(conn.used <= looks[-1] for conn in taken)
+            assert len(taken) <= max(0, kept - pool.KEPT)
+            looks.append(now)
 
 
 def test_a_reply_above_the_bound_is_not_read_to_its_end():

@@ -22,42 +22,15 @@ from dspy._vendor.lm15.transports._exceptions import (
 )
 from dspy._vendor.lm15.transports._http11 import build_request_head
 from dspy._vendor.lm15.transports._proxy import proxy_route_for, route_origin
-from dspy._vendor.lm15.transports._sync import _ConnectionPool, _SyncConnection
 from dspy._vendor.lm15.transports._url import parse_url
 
+from bridge.engine.lms.pool import Connection, Pool
 from bridge.engine.lms.reply import Reply
 from bridge.engine.lms.sockets import PatientSocket, connect
 from bridge.scope import current_scope
 from bridge.strand import drive
 
 __all__ = ["AbortableTransport"]
-
-MOST_IDLE = 64
-"""Connections to one server that stay open for later calls; what a burst opened above it closes."""
-
-
-class _Connection(_SyncConnection):  # type: ignore[misc]
-    """DSPy's connection, which asks `select`, and that takes no descriptor above 1,023."""
-
-    __slots__ = ()
-
-    def is_stale(self) -> bool:
-        """Whether the server has closed it, or said what nobody asked for."""
-        try:
-            return bool(self.closed or self.sock.has_something())
-        except (OSError, ValueError):
-            return True
-
-
-class _Pool(_ConnectionPool):  # type: ignore[misc]
-    """DSPy's pool, which never closes what a burst has opened."""
-
-    def checkin(self, conn: Any) -> None:
-        """Keep `conn` for another call, unless enough are kept."""
-        if len(self._idle.get(conn.origin, ())) >= MOST_IDLE:
-            self.discard(conn)
-        else:
-            super().checkin(conn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +63,7 @@ class AbortableTransport(StdlibTransport):  # type: ignore[misc]
         )
         # Its slots are not asked for: DSPy's 100 made 1,000 calls wait in tens of rows. A call in
         # progress has one connection, and those are bounded by who may call.
-        self._pool = _Pool(self._max_connections)
+        self._pool = Pool(self._max_connections)
         self._connect_seconds = min(timeout, 10.0)
         self._seconds = timeout
         self._max_reply = max_reply
@@ -193,7 +166,7 @@ class AbortableTransport(StdlibTransport):  # type: ignore[misc]
             raise
         return conn
 
-    async def _open_to(self, form: _Form, ends: float) -> _Connection:
+    async def _open_to(self, form: _Form, ends: float) -> Connection:
         url, proxy = form.target, form.proxy
         tls = self._tls_half() if url.is_tls else None
         peer = url if proxy is None else proxy
@@ -207,7 +180,7 @@ class AbortableTransport(StdlibTransport):  # type: ignore[misc]
         except BaseException:
             sock.close()
             raise
-        return _Connection(form.origin, sock)
+        return Connection(form.origin, sock)
 
     async def _connect(self, host: str, port: int, ends: float) -> PatientSocket:
         try:
