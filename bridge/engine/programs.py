@@ -7,7 +7,7 @@ call one `batch` or `forward`, which are DSPy's own attributes.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from copy import copy, deepcopy
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ import dspy
 from bridge.engine.conversion import plain, plain_fields
 from bridge.engine.modules.building import AWAITED, build_module
 from bridge.engine.signatures import FieldReader
-from bridge.engine.ways.way import way_of
+from bridge.engine.ways.way import StepsWay, way_of
 from bridge.registry import ModuleRunnable, ProgramRunnable, Runnable
 from bridge.scope import ModuleCall, Scope, current_module, current_scope
 from bridge.specs.checking import nearest
 from protocol.errors import BridgeError, InvalidArgs, ProgramError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import Self
@@ -81,10 +81,10 @@ class HostModule(dspy.Module):  # type: ignore[misc]
         with _Call(self, inputs) as call:
             return call.gives(self.inner(**call.given))
 
-    async def arun(self, inputs: dict[str, Any]) -> Any:
+    async def arun(self, inputs: dict[str, Any], path: str = "inputs") -> Any:
         """`run`, awaited where DSPy's module can be; where not, it holds its thread."""
         if type(self.inner) not in AWAITED:
-            return self.run(inputs)
+            return self.run(inputs, path)
         with _Call(self, inputs) as call:
             return call.gives(await self.inner.acall(**call.given))
 
@@ -191,34 +191,38 @@ class HostProgram(dspy.Module):  # type: ignore[misc]
         """Go the program's way."""
         return self.run(inputs)
 
-    async def arun(self, inputs: dict[str, Any]) -> Any:
-        """`run`: a program holds its thread."""
-        return self.run(inputs)
-
     def run(self, inputs: dict[str, Any], path: str = "inputs") -> Any:
         """`forward` for callers outside DSPy; `path` is where the inputs stood."""
 
         def call(name: str, given: dict[str, Any]) -> Mapping[str, Any]:
-            part = self.parts[name]
-            try:
+            with _blaming(name, given, inputs, path):
+                part = self.parts[name]
                 return plain_fields(part.run(part.read(given, name, current_scope.get()), name))
-            except InvalidArgs as error:
-                raise _blamed(
-                    error,
-                    name,
-                    {
-                        field: path
-                        for field, value in given.items()
-                        if _is(value, inputs.get(field))
-                    },
-                ) from None
 
+        with self._current():
+            return dspy.Prediction(self._way.run(inputs, call))
+
+    async def arun(self, inputs: dict[str, Any], path: str = "inputs") -> Any:
+        """`run`, awaited where its way is made of steps; where not, it holds its thread."""
+        if not isinstance(self._way, StepsWay):
+            return self.run(inputs, path)
+
+        async def call(name: str, given: dict[str, Any]) -> Mapping[str, Any]:
+            with _blaming(name, given, inputs, path):
+                part = self.parts[name]
+                read = part.read(given, name, current_scope.get())
+                return plain_fields(await part.arun(read, name))
+
+        with self._current():
+            return dspy.Prediction(await self._way.follow(inputs, call))
+
+    @contextmanager
+    def _current(self) -> Iterator[None]:
         token = current_program.set(self)
         try:
-            outputs = self._way.run(inputs, call)
+            yield
         finally:
             current_program.reset(token)
-        return dspy.Prediction(outputs)
 
 
 def _tell(what: str, call: ModuleCall) -> None:
@@ -248,6 +252,18 @@ def part_in_force(runnable: Runnable) -> HostModule | HostProgram | None:
 def _is(value: Any, other: Any) -> bool:
     """Whether a module got the program's own input; through the sandbox, a copy of it."""
     return value is other or (type(value) is type(other) and bool(value == other))
+
+
+@contextmanager
+def _blaming(
+    module: str, given: dict[str, Any], inputs: dict[str, Any], path: str
+) -> Iterator[None]:
+    """Within, `module` of a program is called with `given`, some of which the request has given."""
+    try:
+        yield
+    except InvalidArgs as error:
+        theirs = {field: path for field, value in given.items() if _is(value, inputs.get(field))}
+        raise _blamed(error, module, theirs) from None
 
 
 def _blamed(error: InvalidArgs, module: str, theirs: Mapping[str, str]) -> BridgeError:

@@ -202,7 +202,7 @@ class Engine:
 
     # The LM alone
 
-    def generate(
+    async def generate(
         self, lm: LMSpec | str | None, messages: Sequence[Mapping[str, str]], options: Any
     ) -> dict[str, Any]:
         """``{text, finish_reason, model, usage, cost}``."""
@@ -212,7 +212,7 @@ class Engine:
         token = current_tally.set(tally)
         try:
             with expecting_text("text"):
-                response = meter.complete(_request(meter.spec, messages, options))
+                response = await meter.answer(_request(meter.spec, messages, options))
                 settle({"text": response.text or ""})
         finally:
             current_tally.reset(token)
@@ -230,7 +230,7 @@ class Engine:
     ) -> dict[str, Any]:
         """``{texts, rows: [{index, text, error}]}``; a failed row's text is null."""
         results = _rows(
-            lambda prompt: self.generate(lm, [{"role": "user", "content": prompt}], options),
+            lambda prompt: drive(self.generate(lm, _prompt(prompt), options)),
             prompts,
             max_concurrency,
             None,
@@ -315,6 +315,10 @@ class Engine:
 
 def _choice(scope: Scope, ref: LMSpec | str | None) -> LMSpec | str | None:
     return scope.lm if scope.lm is not None else ref
+
+
+def _prompt(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
 
 
 def _request(spec: LMSpec, messages: Sequence[Mapping[str, str]], options: Any) -> Request:

@@ -319,19 +319,29 @@ def test_answers_nobody_reads_are_held_in_bounded_memory_and_none_is_lost(
     writing.join()
 
 
-@pytest.mark.parametrize("kind", ["predict", "chain_of_thought"])
+@pytest.mark.parametrize("kind", ["predict", "chain_of_thought", "program", "generate"])
 def test_calls_that_wait_for_their_lm_hold_no_thread(daemon: Port, lm_server: LMServer, kind: str):
+    name = f"thin-{kind}"
     lm = {
         "provider": "openai",
-        "model": f"thin-{kind}+slow-3000",
+        "model": f"{name}+slow-3000",
         "api_key": "k",
         "base_url": lm_server.url_for("openai"),
     }
-    daemon.call("create_module", {**module(f"thin-{kind}"), "type": kind})
-    futures = [daemon.send("forward", call_of(f"thin-{kind}"), lm=lm) for _ in range(150)]
+    command, args = "forward", call_of(name)
+    daemon.call(
+        "create_module",
+        {**module(name), "type": "predict" if kind in {"program", "generate"} else kind},
+    )
+    if kind == "program":
+        daemon.call("create_program", {"id": name, "modules": [{"id": name, "name": "only"}]})
+        command, args = "execute", {"program_id": name, "inputs": QUESTION}
+    elif kind == "generate":
+        command, args = "generate", {"prompt": "why"}
+    futures = [daemon.send(command, args, lm=lm) for _ in range(150)]
     lm_server.wait_for(lambda: lm_server.in_flight(lm["model"]) == len(futures), PATIENCE)
     stats = daemon.call("stats")
     assert stats["running"] == len(futures)
     assert stats["workers"] < 20
     for future in futures:
-        assert future.result(PATIENCE)["answer"]
+        assert {"answer", "text"} & future.result(PATIENCE).keys()

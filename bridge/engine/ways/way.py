@@ -8,26 +8,30 @@ from bridge.engine.conversion import plain
 from bridge.engine.failures import explain
 from bridge.engine.modules.tools import answer_tool
 from bridge.engine.ways.lanes import CallLanes, parallel_map
-from bridge.engine.ways.steps import run_steps
+from bridge.engine.ways.steps import follow_steps, run_steps
 from bridge.sandbox.programs import Program
 from bridge.scope import current_scope
 from protocol.errors import HostError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from bridge.registry import ProgramRunnable
     from bridge.specs.programs import ProgramSpec
     from bridge.specs.source.check import ProgramSource
     from bridge.specs.steps.reading import ModuleShape, Steps
+    from bridge.strand import Wait
 
     Call = Callable[[str, dict[str, Any]], Mapping[str, Any]]
 
-__all__ = ["Way", "way_of"]
+__all__ = ["StepsWay", "Way", "way_of"]
 
 
 class Way(Protocol):
-    """A program's way. Any thread, many at once."""
+    """A program's way. Any thread, many at once.
+
+    One that has a `follow`, too, can be awaited.
+    """
 
     def run(self, inputs: Mapping[str, Any], call: Call) -> Mapping[str, Any]:
         """The output fields; `call` calls a module by its name in the program."""
@@ -53,14 +57,22 @@ class StepsWay:
 
     def run(self, inputs: Mapping[str, Any], call: Call) -> Mapping[str, Any]:
         """Run the steps."""
-        return run_steps(
-            self._steps,
-            inputs,
-            call,
-            modules=self._modules,
-            parallel_map=parallel_map,
-            checkpoint=current_scope.get().check,
-        )
+        return run_steps(self._steps, inputs, call, **self._how())
+
+    async def follow(
+        self,
+        inputs: Mapping[str, Any],
+        call: Callable[[str, dict[str, Any]], Coroutine[Wait, None, Mapping[str, Any]]],
+    ) -> Mapping[str, Any]:
+        """Run the steps, awaiting their calls."""
+        return await follow_steps(self._steps, inputs, call, **self._how())
+
+    def _how(self) -> dict[str, Any]:
+        return {
+            "modules": self._modules,
+            "parallel_map": parallel_map,
+            "checkpoint": current_scope.get().check,
+        }
 
 
 class SourceWay:
