@@ -27,7 +27,8 @@ class Limits:
     """Larger payloads are refused from their header: one request may not take the memory of all."""
 
     max_concurrent: int = 1_024
-    """Requests that run at once. One thread each, about 50 KiB while it waits for its LM."""
+    """Requests that run at once. About 30 KiB each while it waits for its LM, and 50 KiB more for
+    one that needs a thread meanwhile."""
 
     max_queued: int = 4_096
     """Requests that wait for a place. Beyond it the answer is `busy`: queues only hide overload."""

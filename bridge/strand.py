@@ -51,10 +51,19 @@ def drive(coroutine: Coroutine[Wait, None, T]) -> T:
     """What `coroutine` gives, waiting on this thread."""
     try:
         while True:
-            coroutine.send(None).hold()
+            _next_wait(coroutine).hold()
     except StopIteration as done:
         value: T = done.value
         return value
+
+
+def _next_wait(coroutine: Coroutine[Wait, None, object]) -> Wait:
+    """What `coroutine` waits for next; raise StopIteration at its end."""
+    wait: object = coroutine.send(None)
+    while not isinstance(wait, Wait):
+        # It would be asyncio's, and nobody would ever call it back.
+        wait = coroutine.throw(TypeError(f"a strand cannot wait for a {type(wait).__name__}"))
+    return wait
 
 
 class Strand:
@@ -78,7 +87,7 @@ class Strand:
         """Compute until the next wait, or the end."""
         with turnstile.inside():
             try:
-                wait = self._context.run(self._coroutine.send, None)
+                wait = self._context.run(_next_wait, self._coroutine)
             except StopIteration:
                 return
             wait.park(turnstile.ticket_for(self.go_on, self._submit))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -107,3 +107,22 @@ def test_what_a_driven_coroutine_raises_is_raised():
 
     with pytest.raises(KeyError, match="gone"):
         drive(walk())
+
+
+def test_who_awaits_what_is_no_wait_of_ours_is_told_so():
+    class Foreign:
+        def __await__(self) -> Any:
+            yield "a future of somebody else's"
+
+    said: list[str] = []
+
+    async def walk() -> None:
+        try:
+            await Foreign()
+        except TypeError as error:
+            said.append(str(error))
+
+    drive(walk())  # type: ignore[arg-type]
+    Strand(walk(), on_a_thread).go_on()  # type: ignore[arg-type]
+    assert len(said) == 2
+    assert all("str" in text for text in said)
