@@ -98,6 +98,8 @@ class Turnstile:
         self._mine = threading.local()
         self._crowded = threading.Event()
         self._guard: threading.Thread | None = None
+        self.between_jobs: Callable[[], None] = lambda: None
+        """What whoever does one job after the other does between them; must not raise, nor wait."""
 
     @property
     def occupied(self) -> bool:
@@ -203,6 +205,7 @@ class Turnstile:
         while following is not None and following.job is not None:
             self._take(following)
             following.job()
+            self.between_jobs()
             following = self._give_up()
         if following is not None:
             following.ring()

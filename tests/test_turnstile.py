@@ -212,3 +212,16 @@ def test_whoever_never_leaves_cannot_keep_the_others_out(turnstile, monkeypatch)
     while turnstile.occupied and time.monotonic() < ends:
         time.sleep(0.001)
     assert not turnstile.occupied
+
+
+def test_between_two_jobs_there_is_a_moment_for_something_else(turnstile):
+    order: list[str] = []
+    over = threading.Event()
+    turnstile.between_jobs = lambda: order.append("between")
+    with occupied(turnstile) as leave:
+        turnstile.when_free(lambda: order.append("first"), start)
+        turnstile.when_free(lambda: order.append("second"), start)
+        turnstile.when_free(over.set, start)
+        leave.set()
+        assert over.wait(PATIENCE)
+    assert order[:4] == ["first", "between", "second", "between"]

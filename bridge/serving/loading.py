@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Loading"]
 
-YOUNG_OBJECTS = 50_000
+YOUNG_OBJECTS = 10_000
 """Between two garbage collections. A thousand calls in flight are a million objects, and Python's
 700 would have it look through some of them at every second call. What a call leaves is mostly
-freed without one; 50,000 objects are a few megabytes."""
+freed without one. Five times as many are looked through in a time that a ping would feel."""
+
+YOUNG_COLLECTIONS = 50
+"""Until those are looked at that were alive then: mostly calls that are in flight still."""
 
 
 class Loading:
@@ -97,4 +100,4 @@ class Loading:
         finally:
             gc.enable()
             gc.freeze()
-            gc.set_threshold(YOUNG_OBJECTS, 10, 10)
+            gc.set_threshold(YOUNG_OBJECTS, YOUNG_COLLECTIONS, 10)

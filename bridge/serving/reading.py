@@ -7,6 +7,9 @@ others get a thread when their turn comes. Waking a thread costs as much as a qu
 call, and this way it happens beside the call, not before it. There is always one more thread at
 the pipe, so a ping never waits behind a job.
 
+A thread that does one job after the other gives the interpreter away for moments only, too short
+for another one to wake up: it looks at the pipe itself, between two jobs.
+
 A thread that waits for the host's answer takes the pipe from them meanwhile (`listen`), and so
 reads its own answer: handing it over from another thread would be half of a host call.
 
@@ -37,8 +40,17 @@ T = TypeVar("T")
 CHUNK = 256 * 1024
 """Bytes of one read: enough that a large frame is few reads, little enough to be fair."""
 
+MUCH = 16 * 1024
+"""Bytes of one read behind which more may be waiting already: less has emptied the pipe."""
+
 LONGEST_WAIT = 3600.0
 """Seconds of one poll, which counts milliseconds in 32 bits."""
+
+LOOK_SECONDS = 0.002
+"""Between two looks at the pipe of a thread that computes: some jobs, and two system calls."""
+
+STEP_ASIDE = 1e-4
+"""Long enough for a thread to wake up, and then to have the interpreter while it reads."""
 
 STANDING = 2
 """Threads at the pipe while nothing happens: one to take the next request, one to remain."""
@@ -80,6 +92,8 @@ class Reading:
         self._ended = False
         self._gate = _Epoll(fd) if hasattr(select, "epoll") else _Poll(fd)
         self._fd = self._gate.fd
+        self._look_next = 0.0
+        self._reading = False
         self._waiting = select.poll()
         self._waiting.register(self._fd, select.POLLIN)
 
@@ -117,6 +131,24 @@ class Reading:
             if mine:
                 self._watch()
         return next_of(inbox, ends - time.monotonic())
+
+    def look(self) -> None:
+        """Read what is there, without waiting. Any thread; does it at most once in `LOOK_SECONDS`.
+
+        Unlike those who stand at the pipe, whoever computes has the interpreter already.
+        """
+        now = time.monotonic()
+        if now < self._look_next or not self._gate.shared:
+            return
+        self._look_next = now + LOOK_SECONDS
+        if self._reading:
+            # Somebody is at it, and most likely waits for the interpreter.
+            time.sleep(STEP_ASIDE)
+        elif self._take_pipe() and (not self._readable() or self._read_for_others()):
+            self._watch()
+
+    def _readable(self) -> bool:
+        return bool(self._waiting.poll(0))
 
     def nudge(self) -> None:
         """Have whoever listens look into its inbox. Any thread."""
@@ -175,9 +207,13 @@ class Reading:
         return more and not self._ended
 
     def _read_and_work(self) -> bool:
-        jobs, more = self._read()
-        if more:
-            self._watch()
+        self._reading = True
+        try:
+            jobs, more = self._read()
+            if more:
+                self._watch()
+        finally:
+            self._reading = False
         return self._do(jobs)
 
     def _read(self) -> tuple[list[Callable[[], None]], bool]:
@@ -205,7 +241,7 @@ class Reading:
             jobs, wanted = self._on_data(data)
             if not wanted:
                 return jobs, False
-            more = bool(self._waiting.poll(0))
+            more = len(data) >= MUCH and self._readable()
         return jobs, True
 
     def _do(self, jobs: list[Callable[[], None]]) -> bool:

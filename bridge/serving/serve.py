@@ -30,6 +30,7 @@ from bridge.serving.daemon import Daemon
 from bridge.serving.descriptors import Ends, claim
 from bridge.serving.loop import Loop
 from bridge.serving.reading import Reading
+from bridge.turnstile import turnstile
 from protocol.errors import Cancelled, FramingError
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class _Life:
         )
         self._daemon, self._reading = daemon, reading
         daemon.calls.listen, daemon.calls.nudge = reading.listen, reading.nudge
+        turnstile.between_jobs = reading.look
         daemon.outbox.on_drained = self._on_drained
         daemon.outbox.on_broken = self._on_gone
         for number in (signal.SIGTERM, signal.SIGINT):

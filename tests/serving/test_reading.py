@@ -178,3 +178,36 @@ def test_no_answer_is_lost_among_many_who_listen() -> None:
             for number in sorted(listeners, key=lambda n: n * 7 % 20):
                 pipe.write(number)
             assert all(listener.result() for listener in listeners.values())
+
+
+def test_a_thread_that_computes_reads_what_is_there_and_does_not_wait_for_more():
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    pipe = Pipe(writer)
+    # Nobody stands at this pipe: whoever does has not got the interpreter.
+    read = Reading(reader, Workers(), pipe.take, pipe.ended.set, pipe.failures.put)
+    inbox = pipe.inbox(1)
+    read.look()
+    assert inbox.empty()
+    pipe.write(1)
+    read._look_next = 0.0
+    read.look()
+    assert inbox.get_nowait() == threading.get_ident()
+    pipe.write(1)
+    read.look()
+    assert inbox.empty(), "it has looked a moment ago"
+    read._look_next = 0.0
+    read.look()
+    assert inbox.get_nowait() == threading.get_ident()
+    read.stop()
+
+
+def test_a_look_leaves_the_pipe_to_those_who_stand_there():
+    with reading() as (read, pipe):
+        inbox = pipe.inbox(1)
+        for _ in range(50):
+            read._look_next = 0.0
+            read.look()
+            pipe.write(1)
+            assert inbox.get(timeout=SOON)
+        assert pipe.failures.empty()
