@@ -43,8 +43,12 @@ class Wait:
         raise NotImplementedError
 
     def park(self, ticket: Ticket) -> None:
-        """Call `ticket` in when the wait is over; must not wait, nor raise."""
-        raise NotImplementedError
+        """Call `ticket` in when the wait is over; must not raise.
+
+        Where nobody else can stand there, this thread has to.
+        """
+        self.hold()
+        turnstile.call_in(ticket)
 
 
 def drive(coroutine: Coroutine[Wait, None, T]) -> T:

@@ -119,3 +119,30 @@ def test_who_sleeps_without_epoll_sleeps_on_its_thread(monkeypatch):
     assert (1, True) in waiting.until(2)
     ours.close()
     theirs.close()
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_strand_naps_without_epoll_on_its_thread(monkeypatch, stopped):
+    monkeypatch.setattr("bridge.engine.lms.watch._the_watch", lambda: None)
+    scope = Scope()
+    outcome: list[BaseException | None] = []
+    over = threading.Event()
+
+    async def sleep() -> None:
+        current_scope.set(scope)
+        try:
+            await nap(3600.0 if stopped else 0.01)
+            outcome.append(None)
+        except Stopped as error:
+            outcome.append(error)
+        over.set()
+
+    on_a_thread(lambda: Strand(sleep(), on_a_thread).go_on())
+    if stopped:
+        ends = time.monotonic() + PATIENCE
+        while not scope._aborts:
+            assert time.monotonic() < ends
+            time.sleep(0.001)
+        scope.stop(Cancelled("enough"))
+    assert over.wait(PATIENCE)
+    assert isinstance(outcome[0], Stopped) is stopped

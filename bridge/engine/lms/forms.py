@@ -20,7 +20,7 @@ from dspy.lm15 import Config, Message, TextPart
 if TYPE_CHECKING:
     from dspy.lm15 import Request
 
-__all__ = ["UNSET", "Forms", "Write"]
+__all__ = ["UNSET", "Built", "Forms", "Write"]
 
 UNSET: dict[str, Any] = {
     "temperature": None,

@@ -62,8 +62,7 @@ class SocketWait(Wait):
         if watch is not None:
             watch.park_socket(self, ticket)
         else:
-            self.hold()
-            turnstile.call_in(ticket)
+            super().park(ticket)
 
 
 class Nap(Wait):
@@ -93,8 +92,7 @@ class Nap(Wait):
         """Wait without a thread."""
         watch = _the_watch()
         if watch is None:
-            self.hold()
-            turnstile.call_in(ticket)
+            super().park(ticket)
             return
         self._key = watch.park_nap(self, ticket, self._seconds)
         if self._over.is_set():
