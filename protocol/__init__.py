@@ -5,7 +5,15 @@ Errors are in `protocol.errors`, whose docstring is their tree.
 
 from __future__ import annotations
 
-from protocol.codecs import MAX_DEPTH, Codec, Encoded, codec_of, decode, encode
+from protocol.codecs import (
+    MAX_DEPTH,
+    Codec,
+    Encoded,
+    codec_of,
+    decode,
+    encode,
+    load_quick_codecs,
+)
 from protocol.errors import BridgeError, FramingError
 from protocol.frames import (
     DEFAULT_MAX_FRAME,
@@ -75,6 +83,7 @@ __all__ = [
     "encode_frame",
     "encode_line",
     "id_of",
+    "load_quick_codecs",
     "parse_from_daemon",
     "parse_from_host",
 ]

@@ -8,7 +8,6 @@ types: a decoded map holds no subclasses, and a boolean is not an integer.
 from __future__ import annotations
 
 import math
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from protocol.errors import InvalidMessage
@@ -104,6 +103,8 @@ def unknown_keys(message: dict[str, Any], known: tuple[str, ...]) -> list[Fault]
 
 
 def _unknown(key: str, known: tuple[str, ...]) -> Fault:
+    from difflib import get_close_matches  # noqa: PLC0415 - most messages have no such key
+
     near = get_close_matches(key, known, 1) if len(key) <= _MAX_COMPARED else []
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
     found = fault(shortened(key), f"unknown key {shortened(key)!r}; {hint}")

@@ -8,7 +8,7 @@ business of `protocol.codecs`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from protocol.errors import FramingError
 
@@ -31,8 +31,7 @@ _LEAST_PRINTABLE = 0x20202020
 """Four spaces read as a length: below it, a header cannot be four printable characters."""
 
 
-@dataclass(frozen=True, slots=True)
-class OversizedFrame:
+class OversizedFrame(NamedTuple):
     """Stands for a payload of ``size`` bytes that was discarded, being over ``limit`` bytes.
 
     The size of a line is not known beforehand: there it is ``limit + 1``, the first byte too many.

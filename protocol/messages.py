@@ -9,8 +9,7 @@ map may hold is not known here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from protocol.checks import (
     answer_error_fault,
@@ -61,13 +60,12 @@ HOST_CALL_TARGETS = ("tool", "metric", "lm", "forward", "retrieve", "reward")
 Id: TypeAlias = int | str
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """The host asks for a command; ``stream`` and ``trace`` are off unless asked for."""
 
     id: Id
     command: str
-    args: dict[str, Any] = field(default_factory=dict)
+    args: dict[str, Any]
     deadline_ms: int | None = None
     budget: dict[str, Any] | None = None
     stream: bool = False
@@ -86,8 +84,7 @@ class Request:
         return wire
 
 
-@dataclass(frozen=True, slots=True)
-class HostAnswer:
+class HostAnswer(NamedTuple):
     """The host answers a host call: with ``error`` if that is not None, else with ``result``."""
 
     call: Id
@@ -101,8 +98,7 @@ class HostAnswer:
         return {"call": self.call, "result": self.result}
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """The daemon's result of a request."""
 
     id: Id
@@ -113,8 +109,7 @@ class Reply:
         return {"id": self.id, "result": self.result}
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorReply:
+class ErrorReply(NamedTuple):
     """The daemon's refusal of a request, or of a frame whose id could not be read (``id`` None).
 
     ``error`` is the string ``"<code>: <message>"`` in version 1, `BridgeError.to_wire`'s map in
@@ -136,8 +131,7 @@ class ErrorReply:
         return {"id": self.id, "error": self.error}
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """The daemon tells something about the request ``id``, or about itself (``id`` None)."""
 
     event: str
@@ -149,8 +143,7 @@ class Event:
         return {"event": self.event, "id": self.id, "data": self.data}
 
 
-@dataclass(frozen=True, slots=True)
-class HostCall:
+class HostCall(NamedTuple):
     """The daemon asks the host; ``id`` is the request that caused it."""
 
     call: Id
@@ -170,8 +163,7 @@ class HostCall:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class CancelCall:
+class CancelCall(NamedTuple):
     """The daemon no longer wants the answer to host call ``call``."""
 
     call: Id

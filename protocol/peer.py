@@ -6,8 +6,7 @@ The law of this file: it knows no message but by its id. What the maps say is th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from protocol.codecs import Codec, codec_of, decode, encode, glimpse
 from protocol.errors import BridgeError, FrameTooLarge, InvalidFrame
@@ -33,8 +32,7 @@ class LocalProtocolError(RuntimeError):
     """This side was about to send what the protocol does not allow here: a bug of ours."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """A frame that is no message: answer ``error`` to ``id`` (None if it could not be read).
 
     ``call`` is set when the frame was a broken answer to that host call: its waiter should fail.

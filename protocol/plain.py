@@ -6,17 +6,22 @@ Whatever has no form on the wire is a ValueError that names its path, never a gu
 
 from __future__ import annotations
 
-import base64
 import math
 import re
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from datetime import date, time
 from enum import Enum
-from typing import Any
-from uuid import UUID
+from typing import Any, NamedTuple
 
-__all__ = ["MAX_DEPTH", "Plain", "base64_of_bytes", "shortened", "too_deep"]
+__all__ = [
+    "MAX_DEPTH",
+    "PARSER_ERRORS",
+    "Encoded",
+    "Plain",
+    "base64_of_bytes",
+    "shortened",
+    "too_deep",
+]
 
 MAX_DEPTH = 254
 """Maps and lists within each other, the message's own map included, in both directions.
@@ -41,6 +46,17 @@ _BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
 )
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+PARSER_ERRORS = (ValueError, TypeError, OverflowError, RecursionError, MemoryError)
+"""All that parsers raise on hostile bytes (StackError, ExtraData and JSONDecodeError are
+ValueErrors; MemoryError comes of an array header that lies about its length)."""
+
+
+class Encoded(NamedTuple):
+    """A payload, and what had to be replaced in it: ``"result.score: NaN became null"``."""
+
+    payload: bytes
+    notes: tuple[str, ...]
 
 
 class Plain:
@@ -101,10 +117,9 @@ class Plain:
             return base64_of_bytes(value) if self._json else bytes(value)
         if isinstance(value, Enum):
             return self.copy(value.value, where)
-        if isinstance(value, date | time):
-            return value.isoformat()
-        if isinstance(value, UUID):
-            return str(value)
+        text = _text_of(value)
+        if text is not None:
+            return text
         for base, content in _BASES:
             if isinstance(value, base):
                 return self._scalar(content(value), base, where)
@@ -126,7 +141,9 @@ def base64_of_bytes(value: Any) -> str:
         TypeError: not bytes.
     """
     if isinstance(value, bytes | bytearray | memoryview):
-        return base64.b64encode(bytes(value)).decode("ascii")
+        from base64 import b64encode  # noqa: PLC0415 - the first answer has no bytes
+
+        return b64encode(bytes(value)).decode("ascii")
     raise TypeError
 
 
@@ -152,7 +169,18 @@ def _key(key: Any) -> str:
         return _mend(str.__str__(key))
     if key is None or isinstance(key, bool):
         return "null" if key is None else str(key).lower()
-    return _mend(key.isoformat() if isinstance(key, date | time) else str(key))
+    return _mend(_text_of(key) or str(key))
+
+
+def _text_of(value: Any) -> str | None:
+    """Dates and times in ISO 8601, a UUID in its usual form; None for anything else."""
+    # Not with the file: the first answer has none of them, and each is a millisecond to import.
+    from datetime import date, time  # noqa: PLC0415
+    from uuid import UUID  # noqa: PLC0415
+
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return str(value) if isinstance(value, UUID) else None
 
 
 def _ordered(items: AbstractSet[Any]) -> list[Any]:

@@ -12,10 +12,9 @@ may be called from any number of threads at once; each gives the whole bytes of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from protocol.codecs import Codec, encode
+from protocol.codecs import Codec, encode, load_quick_codecs
 from protocol.errors import BridgeError, Internal, InvalidMessage
 from protocol.frames import DEFAULT_MAX_FRAME, OversizedFrame
 from protocol.messages import (
@@ -51,13 +50,12 @@ _CUT_MESSAGE = 500
 """Characters that are left of the text of an error that does not fit into a frame."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """A message of the host, the codec for all that it causes, and its bytes on the wire."""
 
     message: FromHost
     codec: Codec
-    size: int = field(default=0, compare=False)
+    size: int
 
 
 class DaemonSession(Peer):
@@ -264,6 +262,16 @@ class HostSession(Peer):
         max_frame: payload bytes, in both directions.
         codec: for all that is sent.
     """
+
+    def __init__(
+        self,
+        framing: Framing = "packet",
+        max_frame: int = DEFAULT_MAX_FRAME,
+        codec: Codec = Codec.JSON,
+    ) -> None:
+        super().__init__(framing, max_frame, codec)
+        # Nobody waits for a host's first word.
+        load_quick_codecs()
 
     def receive_data(self, data: bytes) -> list[FromDaemon | Refused]:
         """Take the next bytes from the daemon; give the messages they completed, in order.

@@ -12,12 +12,11 @@ import argparse
 import inspect
 import io
 import sys
-from dataclasses import fields
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import orjson
-from pydantic import TypeAdapter
+from pydantic import create_model
 
 from bridge.commands.desk import BudgetArgs, TraceArgs
 from bridge.commands.table import COMMANDS
@@ -251,12 +250,12 @@ def limits() -> list[dict[str, Any]]:
     reasons = _attribute_docstrings(Limits)
     return [
         {
-            "name": item.name,
-            "default": item.default,
-            "configurable": item.name in CONFIGURABLE,
-            "reason": reasons.get(item.name, ""),
+            "name": name,
+            "default": default,
+            "configurable": name in CONFIGURABLE,
+            "reason": reasons.get(name, ""),
         }
-        for item in fields(Limits)
+        for name, default in Limits()._asdict().items()
     ]
 
 
@@ -313,9 +312,14 @@ def _protocol() -> dict[str, Any]:
     }
 
 
-def _message(kind: type[Any]) -> dict[str, Any]:
+def _message(kind: Any) -> dict[str, Any]:
     """The schema of one envelope message, its maps spelt out where a command's side knows them."""
-    schema = TypeAdapter(kind).json_schema()
+    fields: dict[str, Any] = {
+        name: (hint, kind._field_defaults.get(name, ...))
+        for name, hint in get_type_hints(kind).items()
+    }
+    envelope: type[BaseModel] = create_model(kind.__name__, __doc__=kind.__doc__, **fields)
+    schema = envelope.model_json_schema()
     for key, model in ENVELOPE.items():
         if key in schema["properties"]:
             part = model.model_json_schema()
@@ -324,6 +328,8 @@ def _message(kind: type[Any]) -> dict[str, Any]:
             _replace_map(schema["properties"][key], {"$ref": f"#/$defs/{model.__name__}"})
     if kind in get_args(FromHost):
         schema["additionalProperties"] = False
+        # A request without `args` has none.
+        schema["required"] = [name for name in schema["required"] if name != "args"]
     return schema
 
 

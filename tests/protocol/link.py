@@ -86,6 +86,11 @@ def frame(message, codec=JSON):
     return encode_frame(encode(codec, message).payload)
 
 
+def heard(items):
+    """The messages and their codecs, without what they were on the wire."""
+    return [(item.message, item.codec) for item in items]
+
+
 def only(items):
     [item] = items
     return item

@@ -81,8 +81,8 @@ requests = st.builds(
     trace=st.booleans() | st.fixed_dictionaries({"traceparent": texts}),
     parent=st.none() | call_ids,
 )
-answers = st.builds(HostAnswer, call=call_ids, result=values) | st.builds(
-    HostAnswer, call=call_ids, error=errors
+answers = st.builds(HostAnswer, call=call_ids, result=values, error=st.none()) | st.builds(
+    HostAnswer, call=call_ids, result=st.none(), error=errors
 )
 from_host = requests | answers
 

@@ -24,6 +24,8 @@ from tests.protocol.strategies import (
     texts,
 )
 
+pytestmark = pytest.mark.usefixtures("way")
+
 both = pytest.mark.parametrize("codec", Codec)
 
 

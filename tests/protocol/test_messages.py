@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from hypothesis import given
 
@@ -58,7 +56,7 @@ def test_a_request_map_has_no_key_that_is_not_set(message):
 
 
 def test_a_bare_request_is_three_keys():
-    assert Request(1, "ping").to_map() == {"id": 1, "command": "ping", "args": {}}
+    assert Request(1, "ping", {}).to_map() == {"id": 1, "command": "ping", "args": {}}
 
 
 @pytest.mark.parametrize(
@@ -81,8 +79,8 @@ def test_every_message_has_one_wire_map(message, wire):
 
 
 def test_messages_cannot_be_changed():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        Request(1, "ping").id = 2
+    with pytest.raises(AttributeError):
+        Request(1, "ping", {}).id = 2
 
 
 # --- requests ---------------------------------------------------------------------------------
@@ -91,7 +89,7 @@ def test_messages_cannot_be_changed():
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("args", [{}, {"args": None}, {"args": {}}])
 def test_args_may_be_missing_or_null(version, args):
-    assert parse_from_host(version, {"id": 1, "command": "ping", **args}) == Request(1, "ping")
+    assert parse_from_host(version, {"id": 1, "command": "ping", **args}) == Request(1, "ping", {})
 
 
 @pytest.mark.parametrize("id_", [0, -1, 2**64 - 1, 10**30, "", "a", "x" * MAX_ID_LENGTH])
@@ -107,7 +105,7 @@ def test_no_other_value_is_an_id(version, id_):
 
 def test_version_1_reads_three_keys_and_ignores_the_others():
     message = request(deadline_ms=5, stream="yes", whatever=1, call=3)
-    assert parse_from_host(1, message) == Request(1, "ping")
+    assert parse_from_host(1, message) == Request(1, "ping", {})
 
 
 def test_version_1_has_no_answers_to_host_calls():
@@ -153,7 +151,7 @@ def test_a_missing_key_is_named():
 
 def test_null_is_the_same_as_leaving_an_option_out():
     options = ("deadline_ms", "budget", "stream", "tenant", "lm", "trace", "parent")
-    assert parse_from_host(2, request(**dict.fromkeys(options))) == Request(1, "ping")
+    assert parse_from_host(2, request(**dict.fromkeys(options))) == Request(1, "ping", {})
 
 
 def test_every_option_is_read():

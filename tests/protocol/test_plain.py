@@ -14,6 +14,8 @@ import pytest
 from protocol.codecs import Codec, encode
 from tests.protocol.link import round_trip, same
 
+pytestmark = pytest.mark.usefixtures("way")
+
 both = pytest.mark.parametrize("codec", Codec)
 
 

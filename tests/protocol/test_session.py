@@ -12,11 +12,10 @@ from protocol import (
     ErrorReply,
     HostSession,
     LocalProtocolError,
-    Received,
     Request,
 )
 from protocol.errors import BridgeError, NotFound
-from tests.protocol.link import JSON, MSGPACK, Link, frame, only, session
+from tests.protocol.link import JSON, MSGPACK, Link, frame, heard, only, session
 from tests.protocol.strategies import (
     chunkings,
     from_daemon,
@@ -36,7 +35,7 @@ links = st.sampled_from([("packet", JSON), ("packet", MSGPACK), ("lines", JSON)]
 def test_every_message_of_the_host_arrives_equal_however_it_is_cut(link, messages, data):
     pair = Link(*link, cut=lambda stream: data.draw(chunkings(stream)))
     items = pair.to_daemon(*map(pair.send, messages))
-    assert items == [Received(message, link[1]) for message in messages]
+    assert heard(items) == [(message, link[1]) for message in messages]
     assert pair.daemon.at_boundary
     assert pair.daemon.receive_eof() == []
 
@@ -144,7 +143,7 @@ def test_a_host_call_to_no_known_target_is_our_bug():
 
 def test_envelope_keys_are_ignored_in_version_1_and_checked_in_version_2():
     message = frame({"id": 1, "command": "ping", "deadline": 5})
-    assert only(DaemonSession().receive_data(message)) == Received(Request(1, "ping"), JSON)
+    assert heard(DaemonSession().receive_data(message)) == [(Request(1, "ping", {}), JSON)]
     refused = only(session().receive_data(message))
     assert (refused.id, refused.error.code) == (1, "invalid_message")
 
@@ -167,7 +166,7 @@ def test_what_follows_a_hello_that_does_not_offer_version_2_is_read_as_version_1
     daemon = DaemonSession()
     daemon.receive_data(frame({"id": 1, "command": "hello", "args": {"protocol": offered}}))
     items = daemon.receive_data(frame({"id": 2, "command": "ping", "deadline_ms": 5}))
-    assert items == [Received(Request(2, "ping"), JSON)]
+    assert heard(items) == [(Request(2, "ping", {}), JSON)]
 
 
 # --- codecs -----------------------------------------------------------------------------------
