@@ -5,8 +5,7 @@ Every bound stands here with its reason; `configure` may change those in `CONFIG
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from protocol import DEFAULT_MAX_FRAME
 
@@ -19,8 +18,7 @@ __all__ = ["CONFIGURABLE", "AdapterChoice", "Limits", "LogLevel", "Settings"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """The daemon's bounds. Times are milliseconds, sizes bytes."""
 
     max_frame: int = DEFAULT_MAX_FRAME
@@ -110,16 +108,14 @@ CONFIGURABLE = frozenset(
 """Bounds that `configure` may change; the others size buffers that exist already."""
 
 
-@dataclass(frozen=True, slots=True)
-class AdapterChoice:
+class AdapterChoice(NamedTuple):
     """Which DSPy adapter writes prompts; `extraction_lm` is for two_step only."""
 
     name: str = "chat"
     extraction_lm: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """Everything the command line decides."""
 
     framing: Literal["packet", "lines"] = "packet"
@@ -129,11 +125,11 @@ class Settings:
     """Whether this process is a run of another daemon, which is its host."""
     state_dir: Path | None = None
     """Where runs are kept; the user's state directory when None."""
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = Limits()
 
     def with_limits(self, **changed: int) -> Settings:
-        """The same settings with some bounds changed; unknown names raise TypeError."""
-        return replace(self, limits=replace(self.limits, **changed))
+        """The same settings with some bounds changed; unknown names raise ValueError."""
+        return self._replace(limits=self.limits._replace(**changed))
 
 
-LIMIT_NAMES: tuple[str, ...] = tuple(item.name for item in fields(Limits))
+LIMIT_NAMES: tuple[str, ...] = Limits._fields

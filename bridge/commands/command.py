@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ class Work:
 
 @dataclass(slots=True)
 class Services:
-    """The parts of the daemon that commands work on. The first two come with the desk."""
+    """The parts of the daemon that commands work on."""
 
-    registry: Registry = field(init=False)
-    runs: Runs = field(init=False)
+    registry: Registry
+    runs: Runs
     ledger: Ledger
     secrets: Secrets
     limits: Callable[[], Limits]
@@ -46,11 +46,10 @@ class Services:
     cancel: Callable[[int | str], bool]
     shutdown: Callable[[int], None]
     health: Callable[[], dict[str, Any]]
-    greet: Callable[[int], dict[str, Any]]
     in_turn: Callable[[Callable[[], Any]], Any]
     host: Callable[[], HostLink]
     worker: bool
-    tells_events: Callable[[], bool]
+    accepts_events: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +69,13 @@ class Command:
     """A name, the pydantic model of its arguments, and the function that does it.
 
     The function runs in its request's turn, in order of arrival, and must not wait: all that comes
-    behind it does. It returns the result, or `Work`.
+    behind it does. It returns the result, or `Work`. It is given an `Invocation`; only the two of
+    `bridge.commands.greeting`, which the daemon answers itself, are not.
     """
 
     name: str
     args: Any
-    run: Callable[[Any, Invocation], Any]
+    run: Callable[[Any, Any], Any]
     worker_args: Any = None
     """The model in a child process, where it is another."""
     ends_itself: bool = False

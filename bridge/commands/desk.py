@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from bridge.commands.table import COMMANDS
+from bridge.ledger import Ledger
 from bridge.registry import Registry
 from bridge.runs.store import RunStore, default_directory
 from bridge.runs.table import Runs
@@ -46,10 +47,17 @@ class TraceArgs(Args):
 
 
 class Desk:
-    """Checks requests and calls their commands, one at a time: whoever calls has the turn."""
+    """Checks requests and calls their commands, one at a time: whoever calls has the turn.
+
+    Attributes:
+        registry: the specs that hosts have created.
+        ledger: what was spent and said.
+        runs: the optimizer runs.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.registry = Registry()
+        self.ledger = Ledger(rows=settings.limits.history_rows, text=settings.limits.history_bytes)
         directory = settings.state_dir or default_directory()
         self.runs = Runs(RunStore(directory), settings.log_level)
 
@@ -120,7 +128,7 @@ def _check_streamable(request: Request, services: Services) -> None:
     if command is not None and not command.streams:
         known = [name for name, each in COMMANDS.items() if each.streams]
         raise Unsupported(f"stream: {request.command!r} is not streamed; {', '.join(known)} are")
-    if not services.tells_events():
+    if not services.accepts_events():
         raise Unsupported("stream: the host's hello did not accept 'events'")
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from protocol.errors import InvalidArgs, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from bridge.commands.command import Invocation
+    Greeting = Callable[[int], dict[str, Any]]
 
 __all__ = ["PROTOCOLS", "hello", "ping"]
 
@@ -17,7 +17,7 @@ PROTOCOLS = (1, 2)
 """The protocol versions this daemon speaks."""
 
 
-def hello(args: Mapping[str, Any], invocation: Invocation) -> dict[str, Any]:
+def hello(args: Mapping[str, Any], greeting: Greeting) -> dict[str, Any]:
     """Agree on a protocol version and tell what this daemon is and can do."""
     faults = _faults(args)
     if faults:
@@ -26,10 +26,10 @@ def hello(args: Mapping[str, Any], invocation: Invocation) -> dict[str, Any]:
     common = [version for version in PROTOCOLS if version in offered]
     if not common:
         raise Unsupported(f"this daemon speaks protocol {list(PROTOCOLS)}, not {offered}")
-    return invocation.services.greet(max(common))
+    return greeting(max(common))
 
 
-def ping(args: Any, invocation: Invocation) -> Any:  # noqa: ARG001 - every command is called alike
+def ping(args: Any, greeting: Greeting) -> Any:  # noqa: ARG001 - both are called alike
     """Give back the arguments at once, whatever else runs."""
     return args
 

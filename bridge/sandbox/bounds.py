@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["Bounds"]
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(NamedTuple):
     """Bounds of one run; `bridge.settings.Limits` says what each is for."""
 
     cpu_ms: int
@@ -27,13 +25,10 @@ class Bounds:
     @classmethod
     def of(cls, limits: Limits) -> Bounds:
         """The daemon's own."""
-        return cls(**{item.name: getattr(limits, f"sandbox_{item.name}") for item in fields(cls)})
+        return cls(**{name: getattr(limits, f"sandbox_{name}") for name in cls._fields})
 
     def within(self, asked: Mapping[str, int]) -> Bounds:
         """The smaller of these and what a spec asks for."""
         return Bounds(
-            **{
-                item.name: min(getattr(self, item.name), asked.get(item.name, 2**62))
-                for item in fields(self)
-            }
+            **{name: min(own, asked.get(name, own)) for name, own in self._asdict().items()}
         )

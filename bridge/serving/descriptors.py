@@ -13,7 +13,6 @@ import os
 import stat
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,13 +27,13 @@ FIRST_PRIVATE = 16
 """Private descriptors start here, clear of the small numbers that children and hosts use."""
 
 
-@dataclass(slots=True)
 class Ends:
     """The protocol's private ends, and the flags they had before."""
 
-    reader: int
-    writer: int
-    _flags: dict[int, int] = field(default_factory=dict)
+    def __init__(self, reader: int, writer: int) -> None:
+        self.reader = reader
+        self.writer = writer
+        self._flags: dict[int, int] = {}
 
     def unblock(self) -> None:
         """Make pipes and sockets non-blocking; terminals and files are shared with others."""

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from bridge.hostlink import Asker
     from bridge.scope import Scope
-    from protocol import Codec, DaemonSession, HostAnswer
+    from bridge.serving.connection import Connection
+    from protocol import Codec, HostAnswer
     from protocol.messages import HostCall, Id
 
 __all__ = ["HostCalls", "OpenCall"]
@@ -85,21 +86,17 @@ class HostCalls:
     """The table. Any thread.
 
     Args:
-        session: encodes frames; says whether the connection takes calls.
-        send: hands a frame to the way out.
+        connection: where they go.
         seconds: how long the host may take for one call.
     """
 
-    def __init__(
-        self, session: DaemonSession, send: Callable[[bytes], None], seconds: Callable[[], float]
-    ) -> None:
-        self._session = session
-        self._send = send
+    def __init__(self, connection: Connection, seconds: Callable[[], float]) -> None:
+        self._connection = connection
+        self._session = connection.session
         self._seconds = seconds
         self._lock = threading.Lock()
         self._open: dict[Id, OpenCall] = {}
         self._numbers = itertools.count(1)
-        self.accepted = True
         self.listen: Callable[[SimpleQueue[Any], float], Any] = next_of
         """Waits for what is heard; the reader's, which then reads it on the thread that waits."""
         self.nudge: Callable[[], None] = lambda: None
@@ -131,7 +128,7 @@ class HostCalls:
             HostError: the arguments have no form on the wire, or too many calls are open.
             FrameTooLarge: the arguments do not fit into a frame.
         """
-        if self._session.version < 2 or not self.accepted:
+        if not self._connection.takes_calls:
             raise Unsupported(
                 f"{target} {name!r} is the host's, and this connection takes no host calls: say "
                 "hello with protocol 2, and with 'calls' in `accepts`"
@@ -151,7 +148,7 @@ class HostCalls:
         except BaseException:
             self._close(opened)
             raise
-        self._send(frame)
+        self._connection.outbox.send(frame)
         return opened
 
     def wait(
@@ -196,7 +193,7 @@ class HostCalls:
     def withdraw(self, opened: OpenCall) -> None:
         """Tell the host that nobody waits any more, unless it has answered."""
         if self._close(opened):
-            self._send(self._session.encode_cancel_call(opened.id, opened.codec))
+            self._connection.outbox.send(self._session.encode_cancel_call(opened.id, opened.codec))
 
     def relayed(self, asker: Asker, asked_as: Id | None) -> list[OpenCall]:
         """The open calls of a child: one of them, or all."""

@@ -11,7 +11,7 @@ import heapq
 import math
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from protocol.errors import BridgeError, Cancelled, DuplicateId
@@ -33,10 +33,12 @@ class Entry:
     request: Request
     codec: Codec
     scope: Scope
-    arrived: float = field(default_factory=time.monotonic)
-    order: int = 0
-    size: int = 0
+    arrived: float
+    """In `time.monotonic` seconds."""
+    size: int
     """Of its frame, in bytes."""
+    order: int = 0
+    """Which one it is of all that were taken in."""
 
 
 class InFlight:
@@ -53,7 +55,8 @@ class InFlight:
         self._answering = 0
         self._armed_for = math.inf
         self._timer: Timer | None = None
-        self.on_empty: Callable[[], None] | None = None
+        self.on_empty: Callable[[], None] = lambda: None
+        """Called when the last answer is on its way. Any thread."""
 
     def __len__(self) -> int:
         return len(self._entries) + self._answering
@@ -108,8 +111,8 @@ class InFlight:
         with self._lock:
             self._answering -= 1
             empty = not self._entries and not self._answering
-        if empty and self.on_empty is not None:
-            self._loop.call_soon_threadsafe(self.on_empty)
+        if empty:
+            self.on_empty()
 
     def cancel(self, request_id: int | str) -> bool:
         """Stop and answer the request of this id; False if it has its answer, or never was."""

@@ -1,4 +1,4 @@
-"""What is imported after the handshake, in the background: first the commands, then DSPy."""
+"""What is imported after the handshake, in the background: codecs, commands, and then DSPy."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bridge.turnstile import turnstile
+from protocol import load_quick_codecs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from bridge.engine.runtime import Engine
     from bridge.ledger import Ledger
     from bridge.serving.loop import Loop
+    from bridge.serving.requests import Requests
     from bridge.settings import Settings
 
 __all__ = ["Loading"]
@@ -33,16 +35,16 @@ YOUNG_COLLECTIONS = 50
 class Loading:
     """The state of the imports. `engine` may be waited for from any thread but the loop's."""
 
-    def __init__(self, loop: Loop, ledger: Ledger, settings: Settings) -> None:
+    def __init__(self, loop: Loop, settings: Settings) -> None:
         self._loop = loop
-        self._ledger = ledger
         self._settings = settings
         self._engine: Engine | None = None
         self._failure: BaseException | None = None
         self._done = threading.Event()
         self._begun = False
         self.seconds: float | None = None
-        self.on_desk: Callable[[Desk], None] = lambda _: None
+        self.on_desk: Callable[[Desk, type[Requests]], None] = lambda _, __: None
+        """Called on the loop's thread, which imports nothing itself."""
         self.on_engine: Callable[[Engine], None] = lambda _: None
         self.on_failure: Callable[[BaseException], None] = lambda _: None
 
@@ -69,10 +71,13 @@ class Loading:
     def _load(self) -> None:
         begun = time.monotonic()
         try:
+            load_quick_codecs()
             from bridge.commands.desk import Desk  # noqa: PLC0415
+            from bridge.serving.requests import Requests  # noqa: PLC0415
 
-            self._call(self.on_desk, Desk(self._settings))
-            engine = self._import_engine()
+            desk = Desk(self._settings)
+            self._call(self.on_desk, desk, Requests)
+            engine = self._import_engine(desk.ledger)
         except BaseException as error:  # noqa: BLE001 - whatever it was, the daemon cannot work
             self._failure = error
             self._done.set()
@@ -89,14 +94,14 @@ class Loading:
     def _call(self, function: Callable[..., None], *args: Any) -> None:
         self._loop.call_soon_threadsafe(function, *args)
 
-    def _import_engine(self) -> Engine:
+    def _import_engine(self, ledger: Ledger) -> Engine:
         # Otherwise the first call fetches a price list from the network and waits 5 s for it.
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
         gc.disable()  # 750 modules make garbage collection a fifth of the import
         try:
             from bridge.engine.runtime import Engine  # noqa: PLC0415
 
-            return Engine(self._ledger, self._settings.limits)
+            return Engine(ledger, self._settings.limits)
         finally:
             gc.enable()
             gc.freeze()

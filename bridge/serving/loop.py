@@ -13,7 +13,6 @@ import signal
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,13 +21,21 @@ if TYPE_CHECKING:
 __all__ = ["Loop", "Timer"]
 
 
-@dataclass(order=True, slots=True)
 class Timer:
-    """A call that is due at `due`, in `time.monotonic` seconds, unless it is cancelled."""
+    """A call that is due at `due`, in `time.monotonic` seconds, unless it is cancelled.
 
-    due: float
-    number: int
-    call: Callable[[], None] | None = field(compare=False)
+    Of two that are due together, the one of the lower `number` comes first.
+    """
+
+    __slots__ = ("call", "due", "number")
+
+    def __init__(self, due: float, number: int, call: Callable[[], None]) -> None:
+        self.due = due
+        self.number = number
+        self.call: Callable[[], None] | None = call
+
+    def __lt__(self, other: Timer) -> bool:
+        return (self.due, self.number) < (other.due, other.number)
 
     def cancel(self) -> None:
         """Never call. The loop's thread."""

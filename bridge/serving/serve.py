@@ -113,10 +113,10 @@ class _Life:
             self._ends.reader, daemon.workers, self._on_data, self._on_end, self._on_failure
         )
         self._daemon, self._reading = daemon, reading
-        daemon.calls.listen, daemon.calls.nudge = reading.listen, reading.nudge
+        daemon.listen, daemon.nudge = reading.listen, reading.nudge
         turnstile.between_jobs = reading.look
-        daemon.outbox.on_drained = self._on_drained
-        daemon.outbox.on_broken = self._on_gone
+        daemon.connection.outbox.on_drained = self._on_drained
+        daemon.connection.outbox.on_broken = self._on_gone
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
         reading.begin()
@@ -146,7 +146,7 @@ class _Life:
         daemon = self._daemon
         while daemon.congested:
             self._paused = True
-            if daemon.outbox.pending or not self._unpause():
+            if daemon.connection.outbox.pending or not self._unpause():
                 return jobs, False
             # It drained before the flag was up: nobody else would go on.
             jobs = [*jobs, *daemon.resume()]
@@ -209,23 +209,20 @@ class _Life:
 
     def _drain(self, daemon: Daemon) -> None:
         ends = time.monotonic() + daemon.settings.limits.drain_ms / 1000
-        # Whoever answers the last request wakes the loop, which then looks again.
-        daemon.inflight.on_empty = lambda: None
-        while len(daemon.inflight) and time.monotonic() < ends:
+        while daemon.unanswered and time.monotonic() < ends:
             if _hung_up(self._ends.writer):
                 return
             left = ends - time.monotonic()
-            self._loop.run_until(lambda: not len(daemon.inflight), min(LOOK_SECONDS, left))
-        for entry in daemon.inflight:
-            daemon.inflight.stop(entry, Cancelled("the daemon is shutting down"))
+            self._loop.run_until(lambda: not daemon.unanswered, min(LOOK_SECONDS, left))
+        daemon.stop_all(Cancelled("the daemon is shutting down"))
 
     def _flush(self, daemon: Daemon) -> None:
         # What is said from here on would come after the last words.
         self._log.tell = None
-        daemon.outbox.on_drained = lambda: None
-        self._loop.run_until(lambda: not daemon.outbox.pending, FLUSH_SECONDS)
-        if daemon.outbox.pending:
-            self._log.warning("unread_output", bytes=daemon.outbox.pending)
+        daemon.connection.outbox.on_drained = lambda: None
+        self._loop.run_until(lambda: not daemon.connection.outbox.pending, FLUSH_SECONDS)
+        if daemon.connection.outbox.pending:
+            self._log.warning("unread_output", bytes=daemon.connection.outbox.pending)
 
 
 def _hung_up(fd: int) -> bool:

@@ -7,8 +7,7 @@ it is configured, not when it is first used.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 __all__ = ["LITELLM", "PROVIDERS", "Provider", "Road", "provider_names"]
 
@@ -16,8 +15,7 @@ Road = Literal["native", "cohere", "litellm", "embedded", "host"]
 """native: an engine inside DSPy; cohere: the same, at Cohere's OpenAI-compatible endpoint."""
 
 
-@dataclass(frozen=True, slots=True)
-class Provider:
+class Provider(NamedTuple):
     """One provider: the prefix of DSPy's model string, and its endpoint if we choose one."""
 
     name: str

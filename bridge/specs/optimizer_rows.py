@@ -6,9 +6,8 @@ Law: plain data and nothing imported but the errors; see `bridge.specs.optimizer
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from protocol.errors import InvalidArgs
 
@@ -22,8 +21,7 @@ Kind = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class KeySpec:
+class KeySpec(NamedTuple):
     """One key of a config.
 
     Attributes:
@@ -44,8 +42,10 @@ class KeySpec:
         return _READERS[self.kind](self, value, path)
 
 
-@dataclass(frozen=True, slots=True)
-class OptimizerRow:
+NO_KEYS: Mapping[str, KeySpec] = MappingProxyType({})
+
+
+class OptimizerRow(NamedTuple):
     """One optimizer.
 
     Attributes:
@@ -65,8 +65,8 @@ class OptimizerRow:
 
     name: str
     summary: str
-    constructor: Mapping[str, KeySpec] = field(default_factory=lambda: MappingProxyType({}))
-    compile: Mapping[str, KeySpec] = field(default_factory=lambda: MappingProxyType({}))
+    constructor: Mapping[str, KeySpec] = NO_KEYS
+    compile: Mapping[str, KeySpec] = NO_KEYS
     metric: Literal["none", "score", "feedback"] = "score"
     needs: tuple[str, ...] = ()
     install: str = ""

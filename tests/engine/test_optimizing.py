@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -365,7 +364,7 @@ def test_an_empty_trainset_is_refused(name: str) -> None:
 
 @every_optimizer
 def test_a_missing_package_is_told_before_anything_is_spent(name: str) -> None:
-    row = replace(ROWS[name], needs=("no_such_package",))
+    row = ROWS[name]._replace(needs=("no_such_package",))
     assert refused(MissingExtra, name, row=row).details["package"] == "no_such_package"
 
 

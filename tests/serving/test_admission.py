@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import weakref
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,7 +34,7 @@ class Gate(Admission):
         return self.admit(scope or Scope(), job, size)
 
     def widen(self, at_once: int) -> None:
-        self.limits = replace(self.limits, max_concurrent=at_once)
+        self.limits = self.limits._replace(max_concurrent=at_once)
 
 
 def test_raising_the_bound_starts_those_who_wait():

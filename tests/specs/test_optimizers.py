@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
-from dataclasses import replace
 from typing import Any
 
 import dspy.teleprompt
@@ -247,7 +246,7 @@ def test_any_config_is_read_or_refused(name: str, config: dict[str, Any]) -> Non
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it() -> None:
-    row = replace(ROWS["MIPROv2"], needs=("no_such_package_1", "json"))
+    row = ROWS["MIPROv2"]._replace(needs=("no_such_package_1", "json"))
     assert missing(row) == ["no_such_package_1"]
     with pytest.raises(MissingExtra) as caught:
         check_available(row)
