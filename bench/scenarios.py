@@ -9,6 +9,7 @@ from __future__ import annotations
 import compileall
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -32,12 +33,18 @@ FORWARD = {"module_id": "qa", "inputs": {"question": "What is the capital of Fra
 
 
 def start(rounds: int = 7) -> dict[str, float]:
-    """Spawn to first reply, spawn to `ready`, and resident memory then; with compiled files."""
+    """Spawn to first reply, spawn to `ready`, and resident memory then; with compiled files.
+
+    Beside them, a Python that does nothing.
+    """
     for package in ("bridge", "protocol"):
         # As an installation leaves them, whatever the environment says of writing any.
         compileall.compile_dir(ROOT / package, quiet=1)
-    replies, readies, sizes = [], [], []
+    bare, replies, readies, sizes = [], [], [], []
     for _ in range(rounds):
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+        bare.append(1000 * (time.perf_counter() - begun))
         begun = time.perf_counter()
         with LeanPort() as port:
             port.call("hello")
@@ -46,6 +53,7 @@ def start(rounds: int = 7) -> dict[str, float]:
             readies.append(1000 * (time.perf_counter() - begun))
             sizes.append(port.call("stats")["rss"] / 1e6)
     return {
+        "bare_ms": statistics.median(bare),
         "hello_ms": statistics.median(replies),
         "ready_ms": statistics.median(readies),
         "rss_ready_mb": statistics.median(sizes),

@@ -11,7 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from bridge.commands.catalogue import FAMILIES
-from bridge.commands.schema import CONFIG_DEFAULTS, CONFIG_NOTES, document, limits, main
+from bridge.commands.optimizer_defaults import CONFIG_DEFAULTS, CONFIG_NOTES
+from bridge.commands.schema import document, limits, main
 from bridge.settings import CONFIGURABLE, LIMIT_NAMES
 from bridge.specs.optimizers import ROWS, split_config
 from protocol import HOST_CALL_TARGETS
@@ -57,7 +58,7 @@ def test_it_has_every_limit_with_its_reason() -> None:
 
 
 def test_it_has_every_host_call_target() -> None:
-    assert tuple(row["target"] for row in DOCUMENT["host_calls"]) == HOST_CALL_TARGETS
+    assert {row["target"] for row in DOCUMENT["host_calls"]} == set(HOST_CALL_TARGETS)
 
 
 # Optimizers

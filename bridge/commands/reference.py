@@ -80,9 +80,28 @@ def limits(document: Mapping[str, Any]) -> str:
     return _table(("Limit", "Default", "By `configure`", "What it bounds"), rows) + "\n"
 
 
+def host_calls(document: Mapping[str, Any]) -> str:
+    """What the host may be asked."""
+    rows = (
+        (row["named"], f"`{row['target']}`", _shape_of(row["args"]), row["answer"])
+        for row in document["host_calls"]
+    )
+    return _table(("Where it is named", "`target`", "`args`", "The answer"), rows) + "\n"
+
+
+def _shape_of(schema: Schema) -> str:
+    """``{inputs, prediction, index?}``, or what the schema says of itself."""
+    if "description" in schema:
+        return str(schema["description"])
+    needed = schema["required"]
+    keys = (name if name in needed else f"{name}?" for name in _keys(schema))
+    return f"`{{{', '.join(keys)}}}`"
+
+
 BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "reference": reference,
     "limits": limits,
+    "host_calls": host_calls,
 }
 """Block name to the function that writes it."""
 

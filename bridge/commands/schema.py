@@ -2,8 +2,7 @@
 
 Nothing is listed here that another file knows: messages come from `protocol.messages`, commands
 and their arguments from the table, errors from their tree, module types, optimizers and type
-spellings from `bridge.specs`. Only the events, and the defaults of DSPy's optimizers, have no table
-of their own in the code; a test holds the defaults against DSPy.
+spellings from `bridge.specs`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,9 @@ import orjson
 from pydantic import create_model
 
 from bridge.commands.desk import BudgetArgs, TraceArgs
+from bridge.commands.optimizer_defaults import CONFIG_DEFAULTS, CONFIG_NOTES
 from bridge.commands.table import COMMANDS
+from bridge.commands.unasked import EVENTS, HOST_CALLS
 from bridge.settings import CONFIGURABLE, Limits
 from bridge.specs.checking import nearest
 from bridge.specs.lm_providers import PROVIDERS
@@ -27,7 +28,7 @@ from bridge.specs.lms import LMSpec
 from bridge.specs.module_types import MODULE_TYPES
 from bridge.specs.optimizers import ALIASES, ROWS, KeySpec, OptimizerRow
 from bridge.specs.types.spellings import SPELLINGS
-from protocol import HOST_CALL_TARGETS, VERSIONS, FromDaemon, FromHost
+from protocol import VERSIONS, FromDaemon, FromHost
 from protocol.errors import BridgeError
 
 if TYPE_CHECKING:
@@ -41,176 +42,6 @@ __all__ = ["command_schema", "document", "limits", "main"]
 
 ENVELOPE: Mapping[str, type[BaseModel]] = {"budget": BudgetArgs, "lm": LMSpec, "trace": TraceArgs}
 """The models of those envelope keys that `protocol` only knows to be maps."""
-
-EVENTS: Mapping[str, tuple[str, dict[str, Any]]] = {
-    "ready": (
-        "DSPy is imported; its id is null. After `hello` with version 2.",
-        {
-            "type": "object",
-            "properties": {
-                "seconds": {"type": "number", "description": "what the import took"},
-                "rss": {"type": "integer", "description": "bytes of resident memory after it"},
-            },
-            "required": ["seconds", "rss"],
-        },
-    ),
-    "progress": (
-        "How an `optimize` or `evaluate` goes, up to `done`. Its id is null for a detached run.",
-        {
-            "type": "object",
-            "properties": {
-                "run_id": {"type": "string"},
-                "phase": {"enum": ["baseline", "optimizing", "scoring", "done"]},
-                "trial": {"type": "integer", "description": "candidates evaluated so far"},
-                "trials": {"type": ["integer", "null"], "description": "of them in all, if known"},
-                "score": {
-                    "type": ["number", "null"],
-                    "description": "of a trial that just ended; with `done`, of the run",
-                },
-                "best_score": {"type": ["number", "null"]},
-                "lm_calls": {"type": "integer"},
-                "tokens": {"type": "integer", "description": "in and out together"},
-                "cost": {"type": ["number", "null"], "description": "US dollars, if known"},
-                "elapsed_ms": {"type": "integer"},
-                "status": {
-                    "enum": ["completed", "stopped", "failed", "cancelled"],
-                    "description": "with `done`",
-                },
-                "error": {
-                    "type": ["object", "null"],
-                    "description": "with the `done` of a run: what it failed with",
-                },
-            },
-            "required": [
-                "run_id",
-                "phase",
-                "trial",
-                "trials",
-                "score",
-                "best_score",
-                "lm_calls",
-                "tokens",
-                "cost",
-                "elapsed_ms",
-            ],
-        },
-    ),
-    "chunk": (
-        "The next piece of an output field, of a request with `stream`; `index` 0 begins it anew.",
-        {
-            "type": "object",
-            "properties": {
-                "field": {"type": "string", "description": "`text` of `generate`"},
-                "text": {"type": "string"},
-                "module_id": {"type": ["string", "null"], "description": "null for `generate`"},
-                "predictor": {
-                    "type": ["string", "null"],
-                    "description": "its name within the module, as in `state`; null: DSPy's own",
-                },
-                "call": {"type": "integer", "description": "of the request's LM calls, from 1"},
-                "index": {"type": "integer", "description": "of the field's pieces, from 0"},
-            },
-            "required": ["field", "text", "module_id", "predictor", "call", "index"],
-        },
-    ),
-    "status": (
-        "Where a request with `stream` is: a module or a tool begins or ends, an LM is asked.",
-        {
-            "type": "object",
-            "properties": {
-                "status": {
-                    "enum": ["module_start", "module_end", "lm_start", "tool_start", "tool_end"]
-                },
-                "tool": {"type": "string", "description": "of `tool_start` and `tool_end`"},
-                "module_id": {"type": ["string", "null"]},
-                "predictor": {"type": ["string", "null"], "description": "of `lm_start`"},
-                "call": {"type": "integer", "description": "of `lm_start`"},
-                "model": {"type": "string", "description": "of `lm_start`"},
-                "attempt": {
-                    "type": "integer",
-                    "description": "of `lm_start`: above 0 what came of this call before is void",
-                },
-            },
-            "required": ["status", "module_id"],
-        },
-    ),
-}
-"""Event name to its meaning and the schema of its data; those that this version sends."""
-
-CONFIG_DEFAULTS: Mapping[str, Any] = {
-    "k": 16,
-    "KNNFewShot.k": 4,
-    "sample": True,
-    "max_bootstrapped_demos": 4,
-    "max_labeled_demos": 16,
-    "MIPROv2.max_labeled_demos": 4,
-    "max_rounds": 1,
-    "num_candidate_programs": 16,
-    "labeled_sample": True,
-    "breadth": 10,
-    "depth": 3,
-    "COPRO.init_temperature": 1.4,
-    "COPRO.track_stats": False,
-    "auto": "light",
-    "MIPROv2.init_temperature": 1.0,
-    "MIPROv2.track_stats": True,
-    "verbose": False,
-    "minibatch": True,
-    "minibatch_size": 35,
-    "minibatch_full_eval_steps": 5,
-    "program_aware_proposer": True,
-    "data_aware_proposer": True,
-    "view_data_batch_size": 10,
-    "tip_aware_proposer": True,
-    "fewshot_aware_proposer": True,
-    "bsize": 32,
-    "SIMBA.num_candidates": 6,
-    "max_steps": 8,
-    "SIMBA.max_demos": 4,
-    "demo_input_field_maxlen": 100_000,
-    "temperature_for_sampling": 0.2,
-    "temperature_for_candidates": 0.2,
-    "reflection_minibatch_size": 3,
-    "candidate_selection_strategy": "pareto",
-    "skip_perfect_score": True,
-    "add_format_failure_as_feedback": False,
-    "component_selector": "round_robin",
-    "use_merge": True,
-    "max_merge_invocations": 5,
-    "failure_score": 0.0,
-    "perfect_score": 1.0,
-    "InferRules.num_candidates": 10,
-    "num_rules": 10,
-    "valset_ratio": 0.1,
-    "shuffle_trainset_between_steps": True,
-}
-"""What an optimizer does without a config key: by ``Optimizer.key``, else by the key alone."""
-
-CONFIG_NOTES: Mapping[str, str] = {
-    "metric_threshold": "least score of a run that becomes a demonstration; any above 0",
-    "teacher_settings": "`{lm}`: the LM whose runs are learned from; the run's LM",
-    "KNNFewShot.max_bootstrapped_demos": "as many as `k`",
-    "max_errors": "program runs that may fail; DSPy's 10",
-    "num_threads": "at most `max_concurrency` of the request, and as many when left out",
-    "stop_at_score": "a mean score that is enough",
-    "restrict": "numbers of candidates, from -3 on; all",
-    "BootstrapFewShotWithOptuna.max_demos": "takes the place of `max_bootstrapped_demos`",
-    "prompt_model": "the run's LM",
-    "task_model": "the run's LM",
-    "reflection_lm": "the run's LM",
-    "seed": "the request's",
-    "MIPROv2.auto": "not beside `num_candidates` or `num_trials`",
-    "MIPROv2.num_candidates": "10 when only `num_trials` is given",
-    "num_trials": "from `num_candidates` when only that is given",
-    "minibatch_size": "at most the examples that candidates are scored on",
-    "bsize": "at most the trainset",
-    "GEPA.auto": "one budget of `auto`, `max_full_evals`, `max_metric_calls`",
-    "optimizers": "name to `{optimizer, config}`; `p`: BootstrapFewShotWithRandomSearch",
-    "programs": "ids of programs or modules, two or more; each is asked",
-    "Ensemble.size": "as many of them, drawn once by `seed`; all",
-    "strategy": "names joined by ` -> `; all of them in order",
-}
-"""What stands beside a default, or in its place; keys as in `CONFIG_DEFAULTS`."""
 
 
 def document() -> dict[str, Any]:
@@ -228,8 +59,7 @@ def document() -> dict[str, Any]:
             {"event": name, "meaning": meaning, "data": data}
             for name, (meaning, data) in EVENTS.items()
         ],
-        # The protocol has them; this version of the daemon makes none.
-        "host_calls": [{"target": name, "sent": False} for name in HOST_CALL_TARGETS],
+        "host_calls": [{"target": target, **row} for target, row in HOST_CALLS.items()],
     }
 
 

@@ -103,7 +103,10 @@ class Run:
     def last_word(self) -> dict[str, Any]:
         """The progress event that says how the run has ended."""
         row = self.to_wire()
-        told = {name: self.progress.get(name) for name in PROGRESS}
+        elapsed_ms = round(1000 * ((self.ended_at or time.time()) - self.started_at))
+        # Its process may have ended before it told anything.
+        known = {"trial": 0, "lm_calls": 0, "tokens": 0, "elapsed_ms": elapsed_ms, **self.progress}
+        told = {name: known.get(name) for name in PROGRESS}
         ended = {name: row[name] for name in ("run_id", "status", "score", "best_score", "error")}
         return {**told, **ended, "phase": "done"}
 

@@ -1,8 +1,9 @@
 """The lines that the project holds itself to, each measured as `make bench` measures it.
 
 Whatever else runs on a machine can only make a figure worse, so a line is held when one of a few
-tries holds it. A burst is also compared with plain DSPy on the same machine in the same minute: a
-machine that is too slow for the line is too slow for DSPy, too.
+tries holds it. A burst is also compared with plain DSPy on the same machine in the same minute, and
+the start with that of a Python that does nothing: a machine that is too slow for the line is too
+slow for those, too.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def held(measure: Callable[[], Figures], holds: Callable[[Figures], Any]) -> Non
 def test_hello_is_answered_long_before_dspy_is_imported():
     held(
         lambda: scenarios.start(rounds=5),
-        lambda seen: seen["hello_ms"] < 150 or seen["hello_ms"] < seen["ready_ms"] / 8,
+        lambda seen: seen["hello_ms"] < 150 or seen["hello_ms"] < 6 * seen["bare_ms"],
     )
 
 
@@ -53,7 +54,7 @@ def test_a_burst_waits_for_one_lm_call_not_for_all_of_them(requests: int, wall_m
     held(
         lambda: scenarios.burst(requests),
         lambda seen: (
-            (seen["wall_ms"] < wall_ms or seen["ratio"] < 0.9)
+            (seen["wall_ms"] < wall_ms or seen["ratio"] < 0.7)
             and seen["ping_p50_ms"] < 10
             and seen["rss_mb"] < 250
         ),
