@@ -65,9 +65,14 @@ def encode_line(payload: bytes) -> bytes:
 
 
 class FrameDecoder:
-    """Cuts a stream of length-prefixed frames into payloads of at most ``max_frame`` bytes."""
+    """Cuts a stream of length-prefixed frames into payloads of at most ``max_frame`` bytes.
 
-    __slots__ = ("_body", "_broken", "_head", "_max_frame", "_size", "_skip")
+    Attributes:
+        broken: why nothing more can be read from this peer; None as long as it can. What came
+            before is given all the same.
+    """
+
+    __slots__ = ("_body", "_head", "_max_frame", "_size", "_skip", "broken")
 
     def __init__(self, max_frame: int) -> None:
         self._max_frame = max_frame
@@ -75,7 +80,7 @@ class FrameDecoder:
         self._body = bytearray()
         self._size: int | None = None
         self._skip = 0
-        self._broken: FramingError | None = None
+        self.broken: FramingError | None = None
 
     @property
     def at_boundary(self) -> bool:
@@ -85,17 +90,13 @@ class FrameDecoder:
     def feed(self, data: bytes) -> list[bytes | OversizedFrame]:
         """Take the next bytes of the stream; give what they completed, in order.
 
-        Raises:
-            FramingError: a header is four printable characters. Nothing more can be read from this
-                peer, so what the same bytes completed before it is given up, too.
+        A header of four printable characters breaks the stream: it is text.
         """
-        if self._broken is not None:
-            raise self._broken
         data = bytes(data)
         end = len(data)
         position = 0
         items: list[bytes | OversizedFrame] = []
-        while position < end:
+        while position < end and self.broken is None:
             if self._skip:
                 step = min(self._skip, end - position)
                 self._skip -= step
@@ -118,12 +119,12 @@ class FrameDecoder:
         size = int.from_bytes(head, "big")
         if size > self._max_frame or size >= _LEAST_PRINTABLE:
             if all(0x20 <= byte <= 0x7E for byte in head):
-                self._broken = FramingError(
+                self.broken = FramingError(
                     f"expected a 4-byte length, got the text {head.decode('ascii')!r}: the peer "
                     "does not send length-prefixed frames ({packet, 4}), or something printed "
                     "into the stream"
                 )
-                raise self._broken
+                return stop
             if size > self._max_frame:
                 items.append(OversizedFrame(size, self._max_frame))
                 self._skip = size
@@ -150,32 +151,34 @@ class FrameDecoder:
     def finish(self) -> list[bytes | OversizedFrame]:
         """The stream has ended; a packet stream holds nothing back, so the list is empty.
 
-        Raises:
-            FramingError: it ended inside a frame.
+        An end inside a frame breaks the stream.
         """
-        if self._broken is not None:
-            raise self._broken
-        if self._head:
-            raise FramingError(f"the input ended after {len(self._head)} of a header's 4 bytes")
-        if self._size is not None:
-            raise FramingError(
-                f"the input ended after {len(self._body)} of a frame's {self._size} bytes"
-            )
-        if self._skip:
-            raise FramingError(f"the input ended {self._skip} bytes before the end of a frame")
+        if self.broken is None and not self.at_boundary:
+            self.broken = FramingError(f"the input ended {self._place()}")
         return []
+
+    def _place(self) -> str:
+        if self._head:
+            return f"after {len(self._head)} of a header's 4 bytes"
+        if self._size is not None:
+            return f"after {len(self._body)} of a frame's {self._size} bytes"
+        return f"{self._skip} bytes before the end of a frame"
 
 
 class LineDecoder:
     """Cuts a stream into lines of at most ``max_frame`` bytes, counted before the line feed.
 
     A line is given without the white space around it, so LF and CRLF do equally; lines of nothing
-    but white space are skipped. Never raises: every stream of bytes is a stream of lines.
+    but white space are skipped.
+
+    Attributes:
+        broken: None, always: every stream of bytes is a stream of lines.
     """
 
-    __slots__ = ("_discarding", "_line", "_max_frame")
+    __slots__ = ("_discarding", "_line", "_max_frame", "broken")
 
     def __init__(self, max_frame: int) -> None:
+        self.broken: FramingError | None = None
         self._max_frame = max_frame
         self._line = bytearray()
         self._discarding = False

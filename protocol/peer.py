@@ -23,7 +23,7 @@ from protocol.messages import Id, id_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Framing", "LocalProtocolError", "Peer", "Refused", "call_of"]
+__all__ = ["Framing", "LocalProtocolError", "Peer", "Refused"]
 
 Framing: TypeAlias = Literal["packet", "lines"]
 
@@ -93,7 +93,11 @@ class Peer:
             return decode(frame)
         except InvalidFrame as error:
             top = glimpse(frame)
-            return Refused(id_of(top), error, self._codec_meant(frame), call_of(top))
+            return self._refused(top, error, self._codec_meant(frame))
+
+    def _refused(self, top: dict[Any, Any] | None, error: BridgeError, codec: Codec) -> Refused:
+        """What stands for a map that is no message; `top` is None where not even a map is."""
+        return Refused(id_of(top), error, codec)
 
     def _codec_meant(self, frame: bytes) -> Codec:
         try:
@@ -124,10 +128,3 @@ class Peer:
             size=size,
             limit=self.max_frame,
         )
-
-
-def call_of(top: dict[Any, Any] | None) -> Id | None:
-    """The host call that a broken message meant to answer."""
-    if top is None or "call" not in top or "command" in top:
-        return None
-    return id_of({"id": top["call"]})

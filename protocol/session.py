@@ -1,9 +1,9 @@
 """One peer's side of the connection: bytes in, messages out; messages in, bytes out.
 
-The law of this file: a session keeps no bytes, fd, thread or clock but the decoder's rest; what a
-peer got wrong comes out as an item (`Refused`), in its place among the others, and only a stream
-that cannot be read on raises (`FramingError`). What *we* got wrong is a `LocalProtocolError`: a
-bug, never the peer's doing.
+The law of this file: a session has no fd, thread or clock, and keeps no bytes but those of frames
+that are not whole or not taken. What a peer got wrong comes out as an item (`Refused`), in its
+place among the others, and only a stream that cannot be read on raises (`FramingError`). What *we*
+got wrong is a `LocalProtocolError`: a bug, never the peer's doing.
 
 ``receive_data`` belongs to one reader. The ``encode_*`` methods only read the session's state and
 may be called from any number of threads at once; each gives the whole bytes of one frame.
@@ -11,8 +11,9 @@ may be called from any number of threads at once; each gives the whole bytes of 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from protocol.codecs import Codec, encode, load_quick_codecs
 from protocol.errors import BridgeError, Internal, InvalidMessage
@@ -32,10 +33,7 @@ from protocol.messages import (
     parse_from_daemon,
     parse_from_host,
 )
-from protocol.peer import Framing, LocalProtocolError, Peer, Refused, call_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from protocol.peer import Framing, LocalProtocolError, Peer, Refused
 
 __all__ = [
     "DaemonSession",
@@ -75,7 +73,7 @@ class DaemonSession(Peer):
     ) -> None:
         super().__init__(framing, max_frame, codec)
         self.version = VERSIONS[0]
-        self._reading_version = VERSIONS[0]
+        self._frames: deque[bytes | OversizedFrame] = deque()
 
     def upgrade(self, version: int, codec: Codec | None = None) -> int:
         """Speak ``version`` from here on (``hello``); what no request causes goes in ``codec``.
@@ -93,31 +91,36 @@ class DaemonSession(Peer):
         if codec is not None and not self._lines:
             self.codec = codec
         self.version = max(self.version, version)
-        self._reading_version = max(self._reading_version, version)
         return self.version
 
-    def stay(self) -> None:
-        """A ``hello`` was refused: read on by the version in force, not by the one it offered."""
-        self._reading_version = self.version
+    @property
+    def pending(self) -> bool:
+        """Whether whole messages wait to be taken."""
+        return bool(self._frames)
 
-    def receive_data(self, data: bytes) -> list[Received | Refused]:
-        """Take the next bytes from the host; give the messages they completed, in order.
+    def receive_data(self, data: bytes) -> None:
+        """Take the next bytes from the host; `next_message` gives what they completed."""
+        self._frames.extend(self._decoder.feed(data))
+
+    def receive_eof(self) -> None:
+        """The host has ended its stream; a last line needs no line feed."""
+        self._frames.extend(self._decoder.finish())
+
+    def next_message(self) -> Received | Refused | None:
+        """The next message, read by the version in force now; None when no whole one is there.
+
+        One at a time, because what was said to one may decide how the next is read: a host may
+        send requests right behind its ``hello``, and how bytes are cut must not decide whether
+        their ``deadline_ms`` counts.
 
         Raises:
-            FramingError: the host does not send frames.
+            FramingError: the stream is broken, and all messages before that have been taken.
         """
-        return self._messages(self._decoder.feed(data))
-
-    def receive_eof(self) -> list[Received | Refused]:
-        """The host has ended its stream; give what was left (a last line without line feed).
-
-        Raises:
-            FramingError: it ended in the middle of a frame.
-        """
-        return self._messages(self._decoder.finish())
-
-    def _messages(self, frames: Sequence[bytes | OversizedFrame]) -> list[Received | Refused]:
-        return [self._message(frame) for frame in frames]
+        if self._frames:
+            return self._message(self._frames.popleft())
+        if self._decoder.broken is not None:
+            raise self._decoder.broken
+        return None
 
     def _message(self, frame: bytes | OversizedFrame) -> Received | Refused:
         read = self._read(frame)
@@ -125,23 +128,16 @@ class DaemonSession(Peer):
             return read
         codec, top = read
         try:
-            message = parse_from_host(self._reading_version, top)
+            message = parse_from_host(self.version, top)
         except InvalidMessage as error:
-            return Refused(id_of(top), error, codec, call_of(top))
-        if isinstance(message, Request) and message.command == "hello":
-            self._expect(message.args.get("protocol"))
+            return self._refused(top, error, codec)
         return Received(message, codec, 0 if isinstance(frame, OversizedFrame) else len(frame))
 
-    def _expect(self, offered: Any) -> None:
-        """Read by the version that ``hello`` offers from the very next frame on.
-
-        A host may send requests right behind its ``hello``, and these may have come in the same
-        chunk, before anyone could answer and upgrade. How bytes are cut must not decide whether a
-        ``deadline_ms`` counts.
-        """
-        if isinstance(offered, list):
-            known = [version for version in VERSIONS if version in offered]
-            self._reading_version = max([self._reading_version, *known])
+    def _refused(self, top: dict[Any, Any] | None, error: BridgeError, codec: Codec) -> Refused:
+        if self.version < 2 or top is None or "call" not in top or "command" in top:
+            return super()._refused(top, error, codec)
+        # A broken answer: an `id` in it is that of the request that asked, which has its own reply.
+        return Refused(None, error, codec, id_of({"id": top["call"]}))
 
     def encode_reply(self, id: Id, result: Any, codec: Codec) -> bytes:  # noqa: A002 - the wire's
         """A frame that answers request ``id``, come what may: exactly one per request.
@@ -281,7 +277,7 @@ class HostSession(Peer):
         Raises:
             FramingError: what comes is not frames (something else writes into the stream).
         """
-        return [self._message(frame) for frame in self._decoder.feed(data)]
+        return self._messages(self._decoder.feed(data))
 
     def receive_eof(self) -> list[FromDaemon | Refused]:
         """The daemon has ended its stream; give what was left (a last line without line feed).
@@ -289,7 +285,12 @@ class HostSession(Peer):
         Raises:
             FramingError: it ended in the middle of a frame.
         """
-        return [self._message(frame) for frame in self._decoder.finish()]
+        return self._messages(self._decoder.finish())
+
+    def _messages(self, frames: list[bytes | OversizedFrame]) -> list[FromDaemon | Refused]:
+        if self._decoder.broken is not None:
+            raise self._decoder.broken
+        return [self._message(frame) for frame in frames]
 
     def _message(self, frame: bytes | OversizedFrame) -> FromDaemon | Refused:
         read = self._read(frame)
@@ -299,7 +300,7 @@ class HostSession(Peer):
         try:
             return parse_from_daemon(top)
         except InvalidMessage as error:
-            return Refused(id_of(top), error, codec)
+            return self._refused(top, error, codec)
 
     def encode_request(
         self,

@@ -5,7 +5,6 @@ This is what needs pydantic, so the daemon imports it only after the handshake.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -61,12 +60,15 @@ class Desk:
         directory = settings.state_dir or default_directory()
         self.runs = Runs(RunStore(directory), settings.log_level)
 
-    def scope_of(self, request: Request, services: Services, outer: Scope | None = None) -> Scope:
+    def scope_of(
+        self, request: Request, services: Services, arrived: float, outer: Scope | None = None
+    ) -> Scope:
         """What `request` may use, from its envelope.
 
         Args:
             request: the request.
             services: the daemon's.
+            arrived: when it came, in `time.monotonic` seconds; its deadline counts from then.
             outer: the scope that asks the host, when the host sends this while it answers.
 
         Raises:
@@ -83,7 +85,7 @@ class Desk:
                 tenant=request.tenant,
                 lms=self.registry.lms(request.tenant),
                 adapter=self.registry.adapter(request.tenant),
-                started=time.monotonic(),
+                started=arrived,
             )
         if request.budget is not None:
             given = checked(BudgetArgs, request.budget, "budget")

@@ -10,9 +10,9 @@ background, and until then requests are held.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from bridge.commands import greeting
@@ -23,10 +23,10 @@ from bridge.serving.outbox import Outbox
 from bridge.serving.reading import next_of
 from bridge.serving.workers import Workers
 from protocol import Received, Refused, Request
-from protocol.errors import BridgeError, Busy, DuplicateId
+from protocol.errors import BridgeError, Busy, DuplicateId, FramingError, Internal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from queue import SimpleQueue
 
     from bridge.commands.desk import Desk
@@ -40,10 +40,16 @@ if TYPE_CHECKING:
 
     Job = Callable[[], None]
 
-__all__ = ["Daemon"]
+__all__ = ["EXIT_FRAMING", "Daemon"]
+
+EXIT_FRAMING = 65
+"""EX_DATAERR: what came in was not a frame."""
 
 GREETING = {"hello": greeting.hello, "ping": greeting.ping}
 """What is answered before pydantic is imported."""
+
+WHILE_DRAINING = frozenset({"cancel", "shutdown", "stats"})
+"""Commands that a daemon still takes when its end has begun, beside those within a host call."""
 
 
 class Daemon:
@@ -77,7 +83,8 @@ class Daemon:
         self.status: int | None = None
         self._turn = threading.Lock()
         self._ending = False
-        self._put_off: deque[Received | Refused] = deque()
+        self._broken = False
+        self._input_ended = False
         self._held: dict[Id, tuple[Request, Codec, int, float]] = {}
         self._held_bytes = 0
         self._requests: Requests | None = None
@@ -85,37 +92,44 @@ class Daemon:
     # In
 
     def receive(self, data: bytes) -> list[Job]:
-        """Take bytes of the connection; give the jobs to run now.
-
-        Raises:
-            FramingError: the connection cannot go on.
-        """
+        """Take bytes of the connection; give the jobs to run now."""
         with self._turn:
-            return self._take(self.connection.session.receive_data(data))
+            self.connection.session.receive_data(data)
+            return self._take()
 
     def receive_eof(self) -> list[Job]:
-        """The end of input; the same, for what was left."""
+        """The end of input, which begins the daemon's; the same, for what was left."""
         with self._turn:
-            return self._take(self.connection.session.receive_eof())
+            self.connection.session.receive_eof()
+            jobs = self._take()
+            self._input_ended = True
+            if self._requests is not None:
+                self._requests.calls.close()
+        self.end(os.EX_OK)
+        return jobs
 
     def resume(self) -> list[Job]:
         """Take what was put off while the host did not read; the same."""
         with self._turn:
-            return self._take(())
+            return self._take()
 
     @property
     def congested(self) -> bool:
         """Whether the host reads too slowly for more of its requests to be taken."""
-        return bool(self._put_off) or self.connection.overfull
+        return self.connection.session.pending or self.connection.overfull
 
-    def _take(self, items: Iterable[Received | Refused]) -> list[Job]:
+    def _take(self) -> list[Job]:
         connection = self.connection
-        self._put_off.extend(items)
         connection.outbox.cork()
         try:
             # Item by item: a few bytes of request may ask for megabytes of answer.
-            while self._put_off and not connection.overfull:
-                self._take_one(self._put_off.popleft())
+            while not connection.overfull:
+                item = connection.session.next_message()
+                if item is None:
+                    break
+                self._take_one(item)
+        except FramingError as error:
+            self._break_off(error)
         finally:
             connection.outbox.uncork()
         self._end_if_asked()
@@ -139,8 +153,13 @@ class Daemon:
 
     def _take_request(self, request: Request, codec: Codec, size: int) -> None:
         requests = self._requests
-        if request.command in GREETING and not self._has(request.id):
+        if request.command in GREETING and self._has(request.id):
+            self.connection.send_error(request.id, _in_flight(request), codec)
+        elif request.command in GREETING:
             self._greet(request, codec)
+        elif self._drains and request.parent is None and request.command not in WHILE_DRAINING:
+            error = Busy("the daemon is shutting down; send this to the next one")
+            self.connection.send_error(request.id, error, codec)
         elif requests is not None:
             requests.start(request, codec, size, time.monotonic())
         else:
@@ -156,7 +175,6 @@ class Daemon:
         try:
             result = GREETING[request.command](request.args, self._greeting)
         except BridgeError as error:
-            self.connection.session.stay()
             self.connection.send_error(request.id, error, codec)
             return
         if request.command == "hello":
@@ -174,7 +192,7 @@ class Daemon:
         too_large = self._held and self._held_bytes + size > limits.max_queued_bytes
         error: BridgeError
         if request.id in self._held:
-            error = DuplicateId(f"request {request.id!r} is still in flight")
+            error = _in_flight(request)
         elif too_large or len(self._held) >= limits.max_queued:
             error = Busy("the daemon is still starting; repeat later")
         else:
@@ -202,6 +220,8 @@ class Daemon:
             )
             requests.calls.listen, requests.calls.nudge = self.listen, self.nudge
             requests.inflight.on_empty = self._wake_to_end
+            if self._input_ended:
+                requests.calls.close()
             self._requests = requests
             held, self._held = self._held, {}
             for request, codec, size, arrived in held.values():
@@ -217,13 +237,24 @@ class Daemon:
             self._requests.begin_working(engine)
 
     def _loading_failed(self, error: BaseException) -> None:
-        from bridge.serving.answering import Boundary  # noqa: PLC0415 - no answer needs it so far
-
-        self._log.error("dspy_cannot_be_imported", error=f"{type(error).__name__}: {error}")
-        self.stop_all(Boundary(self._log).error_of(error))
+        reason = f"{type(error).__name__}: {error}"
+        self._log.error("dspy_cannot_be_imported", error=reason)
+        self.stop_all(Internal(f"DSPy cannot be imported: {reason}"))
         self.end(os.EX_SOFTWARE)
 
     # The end
+
+    @property
+    def _drains(self) -> bool:
+        """Whether the end has begun: what is there may finish, and nothing new begins."""
+        return self._ending or self.status is not None
+
+    def _break_off(self, error: FramingError) -> None:
+        """The host's stream cannot be read on: nothing that it asked for has a use."""
+        if not self._broken:
+            self._broken = True
+            sys.stderr.write(f"dspy-bridge: {error}\n")
+            self.end(EXIT_FRAMING)
 
     @property
     def unanswered(self) -> int:
@@ -269,3 +300,7 @@ class Daemon:
     def _in_turn(self, change: Callable[[], Any]) -> Any:
         with self._turn:
             return change()
+
+
+def _in_flight(request: Request) -> DuplicateId:
+    return DuplicateId(f"request {request.id!r} is still in flight")

@@ -97,6 +97,7 @@ class HostCalls:
         self._lock = threading.Lock()
         self._open: dict[Id, OpenCall] = {}
         self._numbers = itertools.count(1)
+        self._closed = False
         self.listen: Callable[[SimpleQueue[Any], float], Any] = next_of
         """Waits for what is heard; the reader's, which then reads it on the thread that waits."""
         self.nudge: Callable[[], None] = lambda: None
@@ -104,6 +105,15 @@ class HostCalls:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def close(self) -> None:
+        """The host has ended its input: it answers no call any more."""
+        with self._lock:
+            self._closed = True
+            unanswered, self._open = list(self._open.values()), {}
+        for opened in unanswered:
+            _fail(opened, f"the host has gone without an answer to {opened.what}")
+        self.nudge()
 
     def link(self, request_id: Id | None, codec: Codec) -> _Link:
         """The way to the host for what request `request_id` causes."""
@@ -135,6 +145,8 @@ class HostCalls:
             )
         opened = OpenCall(next(self._numbers), target, name, **call)
         with self._lock:
+            if self._closed:
+                raise HostError(f"{opened.what} is the host's, which has ended its input")
             if len(self._open) >= MOST_OPEN:
                 raise HostError(f"{MOST_OPEN} host calls have no answer yet")
             self._open[opened.id] = opened
@@ -226,13 +238,16 @@ class HostCalls:
         """Fail a call whose answer was no message; raise nothing."""
         with self._lock:
             opened = self._open.pop(call, None)
-        if opened is None:
-            return
-        failure = HostError(f"the host's answer to {opened.what} cannot be read: {error.message}")
-        if opened.asker is None:
-            opened.heard.put(failure)
-        else:
-            opened.asker.answer(opened.asked_as or 0, error=failure.to_wire())
+        if opened is not None:
+            _fail(opened, f"the host's answer to {opened.what} cannot be read: {error.message}")
+
+
+def _fail(opened: OpenCall, reason: str) -> None:
+    failure = HostError(reason)
+    if opened.asker is None:
+        opened.heard.put(failure)
+    else:
+        opened.asker.answer(opened.asked_as or 0, error=failure.to_wire())
 
 
 def _hand_back(opened: OpenCall, asker: Asker, answer: HostAnswer) -> None:

@@ -160,7 +160,9 @@ class Requests:
         if call is not None and call.asker is not None and desk.runs_within(request):
             self._nested.pass_on(entry, call, call.asker, self.inflight.watch)
             return None
-        scope = desk.scope_of(request, self._services, None if call is None else call.scope)
+        scope = desk.scope_of(
+            request, self._services, entry.arrived, None if call is None else call.scope
+        )
         scope.host = self.calls.link(request.id, entry.codec)
         scope.progress = partial(self._tell_progress, request.id, entry.order, entry.codec)
         if request.stream:

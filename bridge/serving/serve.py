@@ -3,9 +3,10 @@
 Startup: claim the descriptors, open the loop, read. DSPy's import begins with the first answer, or
 shortly after when the host says nothing. Shutdown, each step bounded:
 
-1. read no more;
-2. let requests in flight finish, at most `drain_ms`;
-3. cancel the rest, which answers them;
+1. let requests in flight finish, at most `drain_ms`: the host is heard meanwhile, because they may
+   wait for its answers, but what it asks for anew is refused;
+2. cancel the rest, which answers them; all of them at once when the input is broken;
+3. read no more;
 4. let the host take what is written, at most `FLUSH_SECONDS`;
 5. restore the pipe's flags, end what was started, and `os._exit`: a thread stuck in a call must not
    keep us.
@@ -26,22 +27,19 @@ from typing import TYPE_CHECKING
 from bridge.log import Log
 from bridge.secrets import Secrets
 from bridge.serving.children import end_children
-from bridge.serving.daemon import Daemon
+from bridge.serving.daemon import EXIT_FRAMING, Daemon
 from bridge.serving.descriptors import Ends, claim
 from bridge.serving.loop import Loop
 from bridge.serving.reading import Reading
 from bridge.turnstile import turnstile
-from protocol.errors import Cancelled, FramingError
+from protocol.errors import Cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.settings import Settings
 
-__all__ = ["EXIT_FRAMING", "serve"]
-
-EXIT_FRAMING = 65
-"""EX_DATAERR: what came in was not a frame."""
+__all__ = ["serve"]
 
 IMPORT_DELAY = 0.05
 """Seconds for the host's `hello` to arrive and be answered before the import takes the CPU."""
@@ -123,21 +121,17 @@ class _Life:
         loop.call_later(IMPORT_DELAY, daemon.loading.begin)
         loop.call_later(IMPORT_DELAY, self._watch_parent)
         loop.run_until(lambda: daemon.status is not None)
-        reading.stop()
         if daemon.status != EXIT_FRAMING:
             self._drain(daemon)
-            self._flush(daemon)
+        daemon.stop_all(Cancelled("the daemon is shutting down"))
+        reading.stop()
+        self._flush(daemon)
         return daemon.status or os.EX_OK
 
     # Signs of the end
 
     def _on_data(self, data: bytes) -> tuple[list[Callable[[], None]], bool]:
-        try:
-            jobs = self._daemon.receive(data)
-        except FramingError as error:
-            self._misframed(error)
-            return [], False
-        return self._pause_if_congested(jobs)
+        return self._pause_if_congested(self._daemon.receive(data))
 
     def _pause_if_congested(
         self, jobs: list[Callable[[], None]]
@@ -167,18 +161,8 @@ class _Life:
             return was
 
     def _on_end(self) -> None:
-        try:
-            jobs = self._daemon.receive_eof()
-        except FramingError as error:
-            self._misframed(error)
-            return
-        for job in jobs:
+        for job in self._daemon.receive_eof():
             self._daemon.workers.in_turn(job)
-        self._daemon.end(os.EX_OK)
-
-    def _misframed(self, error: FramingError) -> None:
-        sys.stderr.write(f"dspy-bridge: {error}\n")
-        self._daemon.end(EXIT_FRAMING)
 
     def _on_failure(self, error: BaseException) -> None:
         self._log.error("reading_failed", error=f"{type(error).__name__}: {error}")
@@ -208,13 +192,13 @@ class _Life:
     # Steps of the shutdown
 
     def _drain(self, daemon: Daemon) -> None:
-        ends = time.monotonic() + daemon.settings.limits.drain_ms / 1000
-        while daemon.unanswered and time.monotonic() < ends:
-            if _hung_up(self._ends.writer):
+        begun = time.monotonic()
+        while daemon.unanswered:
+            # Asked each time: a second `shutdown` may be in more of a hurry.
+            left = begun + daemon.settings.limits.drain_ms / 1000 - time.monotonic()
+            if left <= 0 or _hung_up(self._ends.writer):
                 return
-            left = ends - time.monotonic()
             self._loop.run_until(lambda: not daemon.unanswered, min(LOOK_SECONDS, left))
-        daemon.stop_all(Cancelled("the daemon is shutting down"))
 
     def _flush(self, daemon: Daemon) -> None:
         # What is said from here on would come after the last words.

@@ -170,6 +170,29 @@ def test_input_that_ends_in_mid_frame_ends_the_daemon_with_status_65(
     assert line.startswith("dspy-bridge: ")
 
 
+@pytest.mark.parametrize("rest", [b"GET / HTTP", b"\x00\x00\x00\x07{"])
+def test_what_came_before_the_break_is_answered(fresh: RawDaemon, rest: bytes) -> None:
+    slow = {"provider": "embedded", "model": "echo", "config": {"latency_ms": 60_000}}
+    requests: list[tuple[str, dict[str, Any]]] = [
+        ("ping", {}),
+        ("configure", {"lm": slow}),
+        ("create_module", {"id": "m", "type": "predict", "signature": "question -> answer"}),
+        ("forward", {"module_id": "m", "inputs": {"question": "why"}}),
+    ]
+    frames = [
+        written({"id": number, "command": command, "args": args})
+        for number, (command, args) in enumerate(requests)
+    ]
+    fresh.write(b"".join(frames) + rest)
+    fresh.end_input()
+    answers = fresh.remaining()
+    assert sorted(answer["id"] for answer in answers) == [0, 1, 2, 3]
+    assert answers[0] == {"id": 0, "result": {}}
+    [last] = [answer for answer in answers if answer["id"] == 3]
+    assert last["error"].startswith("cancelled:")
+    assert fresh.status() == os.EX_DATAERR
+
+
 def test_input_that_ends_at_once_is_no_fault(fresh: RawDaemon) -> None:
     fresh.end_input()
     assert fresh.everything() == b""

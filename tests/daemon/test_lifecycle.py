@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bridge.client import DaemonExited, RequestFailed
+from tests.daemon.asking import chat_reply
 from tests.daemon.raw_daemon import (
     PATIENCE,
     ROOT,
@@ -151,6 +153,86 @@ def test_shutdown_without_grace_cancels_at_once(
         future.result(3.0)
     assert failed.value.code == "cancelled"
     assert port.process.wait(3.0) == 0
+
+
+# While it drains
+
+
+def asked(port: Port, *args: Any) -> tuple[Any, Any]:
+    """A forward whose LM is the host, and the call that the host was asked."""
+    calls: SimpleQueue[Any] = SimpleQueue()
+    port.on_call = calls.put
+    prepare(port, {"provider": "host", "model": "beam"})
+    future = port.send("forward", FORWARD)
+    return future, calls.get(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("way", ["shutdown", "sigterm"])
+def test_a_draining_daemon_hears_what_its_requests_wait_for(
+    spawn: Callable[..., Port], way: str
+) -> None:
+    port = spawn()
+    future, call = asked(port)
+    if way == "shutdown":
+        port.call("shutdown")
+    else:
+        port.process.send_signal(signal.SIGTERM)
+        wait_until_it_drains(port)
+    port.answer(call.call, result=chat_reply(answer="in time"))
+    assert future.result(PATIENCE)["answer"] == "in time"
+    assert port.process.wait(3.0) == 0
+
+
+def test_a_draining_daemon_takes_no_new_work(spawn: Callable[..., Port]) -> None:
+    port = spawn()
+    future, call = asked(port)
+    port.call("shutdown")
+    with pytest.raises(RequestFailed) as failed:
+        port.call("forward", FORWARD)
+    assert failed.value.code == "busy"
+    assert port.call("ping", {"n": 1}) == {"n": 1}
+    port.answer(call.call, result=chat_reply(answer="in time"))
+    assert future.result(PATIENCE)["answer"] == "in time"
+
+
+def test_a_request_can_be_cancelled_while_the_daemon_drains(spawn: Callable[..., Port]) -> None:
+    port = spawn()
+    future, _ = asked(port)
+    port.call("shutdown")
+    assert port.call("cancel", {"request": future.request_id}) == {"cancelled": True}
+    assert port.process.wait(3.0) == 0
+
+
+def test_a_second_shutdown_may_be_in_more_of_a_hurry(spawn: Callable[..., Port]) -> None:
+    port = spawn()
+    future, _ = asked(port)
+    port.call("shutdown", {"grace_ms": 60_000})
+    port.call("shutdown", {"grace_ms": 0})
+    with pytest.raises(RequestFailed) as failed:
+        future.result(PATIENCE)
+    assert failed.value.code == "cancelled"
+    assert port.process.wait(3.0) == 0
+
+
+def test_a_host_that_ends_its_input_is_not_waited_for_by_its_calls(
+    spawn: Callable[..., Port],
+) -> None:
+    port = spawn()
+    future, _ = asked(port)
+    assert port.close(timeout=5.0) == 0
+    with pytest.raises(RequestFailed) as failed:
+        future.result(PATIENCE)
+    assert failed.value.code == "host_error"
+
+
+def wait_until_it_drains(port: Port) -> None:
+    ends = time.monotonic() + PATIENCE
+    while time.monotonic() < ends:
+        refusal: Any = port.send("list").exception(PATIENCE)
+        if refusal is not None:
+            assert refusal.code == "busy"
+            return
+    pytest.fail("it does not drain")
 
 
 # Hosts that are gone

@@ -48,7 +48,7 @@ class Link:
 
     def to_daemon(self, *frames):
         stream = b"".join(frames)
-        return [item for chunk in self.cut(stream) for item in self.daemon.receive_data(chunk)]
+        return [item for chunk in self.cut(stream) for item in take(self.daemon, chunk)]
 
     def to_host(self, *frames):
         stream = b"".join(frames)
@@ -74,6 +74,15 @@ class Link:
             case CancelCall(call):
                 return daemon.encode_cancel_call(call, codec)
         raise AssertionError(message)
+
+
+def take(daemon, data=None):
+    """What the daemon's side makes of more bytes, or of the end of its input."""
+    if data is None:
+        daemon.receive_eof()
+    else:
+        daemon.receive_data(data)
+    return list(iter(daemon.next_message, None))
 
 
 def session(version=2, **options):

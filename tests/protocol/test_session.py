@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from protocol import (
     DaemonSession,
     ErrorReply,
+    FramingError,
     HostSession,
     LocalProtocolError,
     Request,
 )
 from protocol.errors import BridgeError, NotFound
-from tests.protocol.link import JSON, MSGPACK, Link, frame, heard, only, session
+from tests.protocol.link import JSON, MSGPACK, Link, frame, heard, only, session, take
 from tests.protocol.strategies import (
     chunkings,
     from_daemon,
@@ -37,7 +38,7 @@ def test_every_message_of_the_host_arrives_equal_however_it_is_cut(link, message
     items = pair.to_daemon(*map(pair.send, messages))
     assert heard(items) == [(message, link[1]) for message in messages]
     assert pair.daemon.at_boundary
-    assert pair.daemon.receive_eof() == []
+    assert take(pair.daemon) == []
 
 
 @patient
@@ -143,38 +144,42 @@ def test_a_host_call_to_no_known_target_is_our_bug():
 
 def test_envelope_keys_are_ignored_in_version_1_and_checked_in_version_2():
     message = frame({"id": 1, "command": "ping", "deadline": 5})
-    assert heard(DaemonSession().receive_data(message)) == [(Request(1, "ping", {}), JSON)]
-    refused = only(session().receive_data(message))
+    assert heard(take(DaemonSession(), message)) == [(Request(1, "ping", {}), JSON)]
+    refused = only(take(session(), message))
     assert (refused.id, refused.error.code) == (1, "invalid_message")
 
 
-@pytest.mark.parametrize("together", [True, False])
-def test_what_follows_a_hello_is_read_by_the_version_it_offers_however_it_is_cut(together):
-    stream = [
-        frame({"id": 1, "command": "hello", "args": {"protocol": [1, 2]}}),
-        frame({"id": 2, "command": "ping", "deadline_ms": 5}),
-    ]
+def test_a_message_is_read_by_the_version_that_is_agreed_when_it_is_taken():
     daemon = DaemonSession()
-    chunks = [b"".join(stream)] if together else stream
-    items = [item for chunk in chunks for item in daemon.receive_data(chunk)]
-    assert items[1].message == Request(2, "ping", {}, deadline_ms=5)
-    assert daemon.version == 1
+    daemon.receive_data(
+        frame({"id": 1, "command": "hello"})
+        + 2 * frame({"id": 2, "command": "x", "deadline_ms": 5})
+    )
+    daemon.next_message()
+    assert daemon.next_message().message == Request(2, "x", {})
+    daemon.upgrade(2)
+    assert daemon.pending
+    assert daemon.next_message().message == Request(2, "x", {}, deadline_ms=5)
+    assert not daemon.pending
+    assert daemon.next_message() is None
 
 
-@pytest.mark.parametrize("offered", [None, [], [1], [3], "2", 2, [[2]], {"2": 2}])
-def test_what_follows_a_hello_that_does_not_offer_version_2_is_read_as_version_1(offered):
+def test_what_came_before_the_stream_broke_is_given_first():
     daemon = DaemonSession()
-    daemon.receive_data(frame({"id": 1, "command": "hello", "args": {"protocol": offered}}))
-    items = daemon.receive_data(frame({"id": 2, "command": "ping", "deadline_ms": 5}))
-    assert heard(items) == [(Request(2, "ping", {}), JSON)]
+    daemon.receive_data(frame({"id": 1, "command": "x"}) + b"GET ")
+    assert daemon.next_message().message == Request(1, "x", {})
+    for _ in range(2):
+        with pytest.raises(FramingError):
+            daemon.next_message()
 
 
 # --- codecs -----------------------------------------------------------------------------------
 
 
 def test_each_request_tells_the_codec_of_its_reply():
-    items = session().receive_data(
-        frame({"id": 1, "command": "a"}, MSGPACK) + frame({"id": 2, "command": "b"}, JSON)
+    items = take(
+        session(),
+        frame({"id": 1, "command": "a"}, MSGPACK) + frame({"id": 2, "command": "b"}, JSON),
     )
     assert [item.codec for item in items] == [MSGPACK, JSON]
 
@@ -184,12 +189,12 @@ def test_what_no_request_caused_uses_the_codec_of_hello():
     daemon.upgrade(2, MSGPACK)
     event = daemon.encode_event("ready", None, {})
     assert msgpack.unpackb(event[4:]) == {"event": "ready", "id": None, "data": {}}
-    assert only(daemon.receive_data(b"\xff\xff\xff\xff")).codec is MSGPACK
+    assert only(take(daemon, b"\xff\xff\xff\xff")).codec is MSGPACK
 
 
 def test_a_line_that_is_no_json_object_is_refused():
     daemon = session(framing="lines")
-    items = daemon.receive_data(b'ping\n[1]\n\x81\xa2id\x01\n{"id":1,"command":"ping"}\n')
+    items = take(daemon, b'ping\n[1]\n\x81\xa2id\x01\n{"id":1,"command":"ping"}\n')
     assert [getattr(item, "error", None) and item.error.code for item in items] == [
         *["invalid_frame"] * 3,
         None,

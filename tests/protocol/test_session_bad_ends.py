@@ -25,7 +25,7 @@ from protocol import (
 )
 from protocol import errors as wire_errors
 from protocol.errors import BridgeError, Busy, Internal
-from tests.protocol.link import JSON, MSGPACK, Link, body, frame, heard, only, session
+from tests.protocol.link import JSON, MSGPACK, Link, body, frame, heard, only, session, take
 from tests.protocol.strategies import (
     chunkings,
     codecs,
@@ -40,7 +40,7 @@ from tests.protocol.strategies import (
 
 def test_an_oversized_frame_is_refused_and_the_connection_goes_on():
     daemon = session(max_frame=100)
-    items = daemon.receive_data(encode_frame(bytes(101)) + frame({"id": 1, "command": "ping"}))
+    items = take(daemon, encode_frame(bytes(101)) + frame({"id": 1, "command": "ping"}))
     assert items[0].id is None
     assert items[0].error.code == "frame_too_large"
     assert items[0].error.details == {"size": 101, "limit": 100}
@@ -52,9 +52,9 @@ def test_a_four_gigabyte_header_and_a_stream_of_payload_stay_in_bounded_memory()
     chunk = bytes(2**20)
     tracemalloc.start()
     try:
-        items = daemon.receive_data(b"\xff\xff\xff\xff")
+        items = take(daemon, b"\xff\xff\xff\xff")
         for _ in range(256):
-            items += daemon.receive_data(chunk)
+            items += take(daemon, chunk)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -64,7 +64,7 @@ def test_a_four_gigabyte_header_and_a_stream_of_payload_stay_in_bounded_memory()
 
 @pytest.mark.parametrize("payload", [b"", b"x", b"{", b"[1]", b"\x81", b"\x83t\x00", b'"a"'])
 def test_a_frame_that_is_no_map_is_refused_without_an_id(payload):
-    refused = only(session().receive_data(encode_frame(payload)))
+    refused = only(take(session(), encode_frame(payload)))
     assert (refused.id, refused.error.code) == (None, "invalid_frame")
 
 
@@ -78,7 +78,7 @@ def test_a_frame_that_is_no_map_is_refused_without_an_id(payload):
     ],
 )
 def test_a_frame_with_a_value_the_wire_does_not_carry_is_refused_by_its_id(payload):
-    refused = only(session().receive_data(encode_frame(payload)))
+    refused = only(take(session(), encode_frame(payload)))
     assert (refused.id, refused.error.code) == (7, "invalid_frame")
     assert refused.codec is (JSON if payload[:1] == b"{" else MSGPACK)
 
@@ -87,7 +87,7 @@ def test_a_frame_with_a_value_the_wire_does_not_carry_is_refused_by_its_id(paylo
 @given(codecs, ids)
 @example(MSGPACK, 2**64 - 1)
 def test_a_broken_message_is_refused_by_its_id(codec, id_):
-    refused = only(session().receive_data(frame({"id": id_, "command": 5}, codec)))
+    refused = only(take(session(), frame({"id": id_, "command": 5}, codec)))
     assert (refused.id, refused.error.code) == (id_, "invalid_message")
     assert refused.codec is codec
 
@@ -95,7 +95,7 @@ def test_a_broken_message_is_refused_by_its_id(codec, id_):
 def test_a_huge_integer_id_comes_back_exactly():
     huge = 10**200 + 7
     daemon = session()
-    item = only(daemon.receive_data(frame({"id": huge, "command": "ping"})))
+    item = only(take(daemon, frame({"id": huge, "command": "ping"})))
     assert body(daemon.encode_reply(item.message.id, {}, item.codec))["id"] == huge
 
 
@@ -107,23 +107,23 @@ def test_a_huge_integer_id_comes_back_exactly():
     ],
 )
 def test_a_broken_answer_tells_the_call_that_waits_for_it(payload):
-    refused = only(session().receive_data(encode_frame(payload)))
+    refused = only(take(session(), encode_frame(payload)))
     assert (refused.id, refused.call) == (None, 3)
 
 
 @pytest.mark.parametrize("rest", [b"\x00", b"\x00\x00\x00\x09{"])
 def test_an_end_in_the_middle_of_a_frame_is_a_framing_error(rest):
     daemon = session()
-    daemon.receive_data(frame({"id": 1, "command": "ping"}) + rest)
+    take(daemon, frame({"id": 1, "command": "ping"}) + rest)
     assert not daemon.at_boundary
     with pytest.raises(FramingError):
-        daemon.receive_eof()
+        take(daemon)
 
 
 def test_the_last_line_is_given_at_the_end_of_input():
     daemon = session(framing="lines")
-    assert daemon.receive_data(b'{"id":1,"command":"ping"}') == []
-    assert heard(daemon.receive_eof()) == [(Request(1, "ping", {}), JSON)]
+    assert take(daemon, b'{"id":1,"command":"ping"}') == []
+    assert heard(take(daemon)) == [(Request(1, "ping", {}), JSON)]
 
 
 framed_noise = st.lists(
@@ -142,10 +142,8 @@ def test_any_bytes_lead_to_items_or_a_framing_error_and_nothing_else(
 ):
     daemon = session(version, framing=framing, max_frame=64)
     try:
-        items = [
-            item for chunk in data.draw(chunkings(stream)) for item in daemon.receive_data(chunk)
-        ]
-        items += daemon.receive_eof()
+        items = [item for chunk in data.draw(chunkings(stream)) for item in take(daemon, chunk)]
+        items += take(daemon)
     except FramingError:
         assert framing == "packet"
         return

@@ -10,6 +10,7 @@ import pytest
 from protocol import Codec, FramingError, decode, encode, encode_frame
 from protocol.session import DaemonSession, HostSession, Received, Refused
 from tests import vectors
+from tests.protocol.link import take
 
 GOLDEN = json.loads(vectors.VECTORS.read_text(encoding="ascii"))
 CASES = GOLDEN["cases"]
@@ -29,7 +30,7 @@ def received(case: dict[str, Any]) -> list[Any]:
     daemon = DaemonSession()
     if case["version"] > 1:
         daemon.upgrade(case["version"])
-    return list(daemon.receive_data(frame))
+    return take(daemon, frame)
 
 
 def test_the_file_is_current() -> None:
@@ -76,7 +77,7 @@ def test_stream_that_cannot_be_read_on_is_a_framing_error(case: dict[str, Any]) 
     daemon = DaemonSession()
 
     def whole_stream() -> list[Any]:
-        return [*daemon.receive_data(bytes.fromhex(case["hex"])), *daemon.receive_eof()]
+        return [*take(daemon, bytes.fromhex(case["hex"])), *take(daemon)]
 
     if case["exit"] == 0:
         assert whole_stream() == []

@@ -16,6 +16,7 @@ from bridge.serving.loop import Loop
 from bridge.settings import Limits, Settings
 from protocol import Codec, ErrorReply, HostSession, Reply
 from protocol.errors import Cancelled
+from tests.protocol.link import frame as framed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,6 +90,41 @@ def test_the_first_answer_waits_for_no_costly_import(codec: Codec) -> None:
     else:
         assert "msgpack" not in imported
     assert imported & COSTLY == set()
+
+
+LATE = {"id": 2, "command": "ping", "args": {}, "nonsense": 1}
+"""Refused by version 2, which knows every key of its envelope; version 1 overlooks it."""
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(
+    ("hello", "version"),
+    [
+        ({"protocol": [1, 2]}, 2),
+        ({"protocol": [2]}, 2),
+        ({}, 2),
+        ({"protocol": None}, 2),
+        ({"protocol": []}, 2),
+        ({"protocol": [1]}, 1),
+        ({"protocol": [3]}, 1),
+        ({"protocol": [2], "nonsense": 1}, 1),
+    ],
+)
+def test_what_follows_a_hello_is_read_as_agreed_however_it_is_cut(
+    front: Front, hello: dict[str, Any], version: int, together: bool
+) -> None:
+    frames = [framed({"id": 1, "command": "hello", "args": hello}), framed(LATE)]
+    for chunk in [b"".join(frames)] if together else frames:
+        front.daemon.receive(chunk)
+    _, second = front.heard()
+    assert isinstance(second, Reply if version == 1 else ErrorReply)
+
+
+def test_a_hello_under_an_id_that_is_taken_agrees_on_nothing(front: Front) -> None:
+    front.ask(1, "forward")
+    front.ask(1, "hello", {"protocol": [2]})
+    front.daemon.receive(framed(LATE))
+    assert front.heard() == [Reply(2, {})]
 
 
 def test_a_request_is_held_and_a_ping_behind_it_is_answered(front: Front) -> None:
