@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from bridge.commands.command import Command, Invocation
 from bridge.settings import CONFIGURABLE, AdapterChoice
@@ -36,6 +36,12 @@ class TwoStepArgs(Args):
     extraction_lm: Annotated[LMSpec | str, Field(description="an LM, or the name of one")]
 
 
+def _with_its_lm(value: Any) -> Any:
+    if value == "two_step":
+        raise ValueError("two_step needs a second LM: {name: 'two_step', extraction_lm: an LM}")
+    return value
+
+
 class ConfigureArgs(Args):
     """Arguments of `configure`; what is left out stays as it is."""
 
@@ -45,6 +51,7 @@ class ConfigureArgs(Args):
     )
     adapter: Annotated[
         Literal["chat", "json", "xml"] | TwoStepArgs | None,
+        BeforeValidator(_with_its_lm),
         Field(description="how prompts are written and replies are read"),
     ] = None
     cache: CacheArgs | None = None

@@ -38,7 +38,7 @@ class GenerateArgs(Args):
     @model_validator(mode="after")
     def _one_of_two(self) -> GenerateArgs:
         if (self.prompt is None) == (not self.messages):
-            raise ValueError("give one of prompt and messages")
+            raise ValueError("give one of prompt and messages, and not an empty one")
         if self.messages and all(said.role == "system" for said in self.messages):
             raise ValueError("messages: at least one is not the system's")
         return self

@@ -257,7 +257,7 @@ def _examples(
         given if isinstance(given, list) else invocation.services.registry.datasets.get(given).rows
     )
     if not rows:
-        raise InvalidArgs.at(path, "is empty; nothing can be learned from no examples")
+        raise InvalidArgs.at(path, "is empty: give at least one example")
     return tuple(rows)
 
 

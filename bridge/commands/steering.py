@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, StrictInt
 
 from bridge.commands.command import Command, Invocation
 from bridge.specs.checking import Args
@@ -15,7 +15,7 @@ __all__ = ["COMMANDS"]
 class CancelArgs(Args):
     """Arguments of `cancel`."""
 
-    request: Annotated[int | str, Field(description="the id of a request in flight")]
+    request: Annotated[StrictInt | str, Field(description="the id of a request in flight")]
 
 
 class ShutdownArgs(Args):

@@ -83,5 +83,5 @@ def _hint(message: str) -> str | None:
             if not hasattr(kinds[found[1]], found[2]):
                 return None
             return f"a method is called here, not passed on: write `lambda x: x.{found[2]}(…)`"
-        return hint.format(*found.groups()[1:], *found.groups()) if "{" in hint else hint
+        return hint.format(*found.groups()) if "{" in hint else hint
     return None

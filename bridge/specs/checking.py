@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 
 from protocol.errors import InvalidArgs
 
@@ -17,11 +17,32 @@ __all__ = ["Args", "checked", "faults_of", "nearest"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
+SENTENCES = {"missing": "is missing", "model_type": "must be a map"}
+"""Faults that pydantic words for who writes Python."""
+
 
 class Args(BaseModel):
-    """What every model of wire data inherits: unknown keys are refused, values are final."""
+    """What every model of wire data inherits: unknown keys are refused, values are final.
+
+    Null is the same as left out, wherever a key may be left out.
+    """
 
     model_config = {"extra": "forbid", "frozen": True, "arbitrary_types_allowed": True}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_left_out(cls, given: Any) -> Any:
+        """Elixir sends nil for what it does not set, and not every default is null."""
+        if not isinstance(given, dict) or None not in given.values():
+            return given
+        optional = {
+            field.alias or name
+            for name, field in cls.model_fields.items()
+            if not field.is_required()
+        }
+        return {
+            key: value for key, value in given.items() if value is not None or key not in optional
+        }
 
 
 def checked(model: type[Model], value: Any, path: str = "") -> Model:
@@ -131,7 +152,7 @@ def _path(prefix: str, steps: list[int | str]) -> str:
 
 
 def _sentence(item: Any) -> str:
-    if item["type"] == "missing":
-        return "is missing"
+    if item["type"] in SENTENCES:
+        return SENTENCES[item["type"]]
     text = str(item["msg"])
     return text.removeprefix("Value error, ").removeprefix("Assertion failed, ")

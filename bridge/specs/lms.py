@@ -106,7 +106,7 @@ class LMSpec(Args):
                 # Only what is almost right is repeated: anything else might be a secret.
                 if close:
                     raise ValueError(f"unknown option {key!r}; did you mean {close!r}?")
-                raise ValueError(f"holds an unknown option; known: {sorted(allowed)}")
+                raise ValueError(f"holds an unknown option; known: {', '.join(sorted(allowed))}")
         try:
             _ConfigArgs.model_validate(value)
         except ValidationError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictInt
 
 from bridge.specs.checking import Args
 from bridge.specs.lms import LMOptions
@@ -37,7 +37,7 @@ __all__ = [
     "RewardedConfig",
 ]
 
-HostId = Annotated[str, Field(min_length=1, max_length=512)] | int
+HostId = Annotated[str, Field(min_length=1, max_length=512)] | StrictInt
 """The host's own id; `5` and `"5"` name the same thing, because JSON map keys are strings."""
 
 

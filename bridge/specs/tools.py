@@ -13,6 +13,7 @@ from pydantic import Field
 
 from bridge.specs.checking import Args, checked
 from bridge.specs.source.tools import ToolText, read_tool
+from bridge.specs.tool_schemas import ToolSchema, read_schema
 from protocol.errors import InvalidArgs
 
 if TYPE_CHECKING:
@@ -36,15 +37,17 @@ class _ToolArgs(Args):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ToolSpec:
-    """One tool; `parameters` is a JSON Schema of type object, written out in full.
-
-    `source` answers it in the sandbox; without one the host does.
-    """
+    """One tool; `source` answers it in the sandbox, without one the host does."""
 
     name: str
     description: str
-    parameters: Mapping[str, Any]
+    schema: ToolSchema
     source: ToolText | None = None
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The JSON Schema of the arguments, of type object, written out in full."""
+        return self.schema.schema
 
     def arguments(self) -> dict[str, bool]:
         """The arguments by name, in order, each with whether it must be given."""
@@ -103,24 +106,4 @@ def _tool(item: Any, path: str, reserved: Mapping[str, str]) -> ToolSpec:
     parameters, description = given.parameters, given.description
     if source is not None:
         parameters, description = parameters or source.parameters, description or source.description
-    return ToolSpec(name, description, _schema(parameters, f"{path}.parameters"), source)
-
-
-def _schema(parameters: dict[str, Any] | None, path: str) -> dict[str, Any]:
-    """The JSON Schema of a tool's arguments; a tool without any takes none."""
-    if not parameters:
-        return {"type": "object", "properties": {}}
-    if parameters.get("type", "object") != "object":
-        raise InvalidArgs.at(f"{path}.type", "must be 'object': a tool's arguments have names")
-    schema = {"type": "object", **parameters}
-    schema.setdefault("properties", {})
-    from jsonschema import Draft202012Validator, SchemaError  # noqa: PLC0415 - costs 30 ms
-
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        where = "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in error.absolute_path)
-        raise InvalidArgs.at(
-            f"{path}{where}", f"is no JSON Schema: {error.message[:300]}"
-        ) from None
-    return schema
+    return ToolSpec(name, description, read_schema(parameters, f"{path}.parameters"), source)

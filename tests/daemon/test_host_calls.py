@@ -600,3 +600,26 @@ def test_where_there_is_no_epoll_calls_and_host_calls_are_served_all_the_same(lm
         assert [row["outputs"]["passages"] for row in result["rows"]] == [
             [row["query"]] for row in rows
         ]
+
+
+def test_an_agent_whose_lm_never_submits_is_a_program_error(host):
+    lm = {"provider": "embedded", "model": "lexical"}
+    module = create(host.port, "react_v2", "question -> answer", tools=[{"name": "t"}], lm=lm)
+    args = {"module_id": module, "inputs": {"question": "2+3?"}}
+    assert refused(host.port, "forward", args)["code"] == "program_error"
+
+
+def test_source_asks_a_tool_with_what_fits_its_schema_only(host):
+    host.answers("tool", "add", lambda call: call.args["a"] + call.args["b"])
+    spec = {
+        "id": new_id("p"),
+        "modules": [{"id": create(host.port, "predict", "question -> answer"), "name": "qa"}],
+        "tools": [ADD],
+        "forward_fn": "try:\n    result = {'answer': self.add(a='x', b=1)}\n"
+        "except ValueError as error:\n    result = {'answer': str(error)}",
+    }
+    host.port.call("create_program", spec)
+    asked = len(host.asked)
+    args = {"program_id": spec["id"], "inputs": {}}
+    assert "'x' is not of type 'integer'" in host.port.call("execute", args)["answer"]
+    assert len(host.asked) == asked

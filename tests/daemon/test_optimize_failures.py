@@ -205,3 +205,10 @@ def test_no_bootstrapped_demonstration_is_a_warning_that_says_so(daemon):
     result = daemon.call("optimize", given, timeout=PATIENCE)
     assert result["score"] == 0.0
     assert any("bootstrapped" in text for text in result["warnings"])
+
+
+@pytest.mark.parametrize("envelope", [{"budget": {"lm_calls": 0}}, {"deadline_ms": 0}])
+def test_a_score_that_nobody_has_measured_is_null(daemon, envelope):
+    result = daemon.call("optimize", request("BootstrapFewShot"), timeout=PATIENCE, **envelope)
+    assert result["status"] == "stopped"
+    assert (result["score"], result["baseline_score"]) == (None, None)

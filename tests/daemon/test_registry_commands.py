@@ -237,3 +237,15 @@ def test_an_imported_key_is_masked_like_any_other(daemon, lm_server):
 )
 def test_wrong_arguments_are_refused_with_their_path(daemon, command, args, path):
     assert path in faults(daemon, command, args)
+
+
+@pytest.mark.parametrize("taken", [True, 1.0, "", None])
+def test_an_id_is_a_text_or_a_whole_number(daemon, taken):
+    spec = {"id": taken, "type": "predict", "signature": "a -> b"}
+    assert "id" in faults(daemon, "create_module", spec)
+
+
+def test_null_is_the_same_as_left_out(daemon):
+    nothing = dict.fromkeys(["lm", "lms", "limits", "cache", "adapter"])
+    assert daemon.call("configure", nothing)["status"] == "configured"
+    assert daemon.call("history", {"limit": None}) == daemon.call("history")

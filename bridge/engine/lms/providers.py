@@ -31,7 +31,7 @@ from bridge.engine.lms.native_engine import NativeEngine
 from bridge.engine.lms.transport import AbortableTransport
 from bridge.engine.lms.watch import nap
 from bridge.strand import drive
-from protocol.errors import InvalidArgs
+from protocol.errors import InvalidArgs, NotConfigured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,8 +114,18 @@ def _environment(spec: LMSpec) -> dict[str, str] | None:
     """Where DSPy looks for a key that was not given; nowhere when the address is the host's own.
 
     Otherwise whoever may configure an LM could have the operator's key sent to any server.
+
+    Raises:
+        NotConfigured: the address is the host's own, and no key was given for it.
     """
-    return {} if spec.base_url else None
+    if not spec.base_url:
+        return None
+    if spec.key is None and spec.row.needs_key:
+        raise NotConfigured(
+            f"{spec.name} has a `base_url` of its own, so no key of the environment is sent there; "
+            "give its `api_key`, or use the provider 'local' for a server that wants none"
+        )
+    return {}
 
 
 def _litellm(spec: LMSpec, max_reply: int) -> Backend:

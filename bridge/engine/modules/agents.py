@@ -9,6 +9,7 @@ import dspy
 from bridge.engine.modules.tools import BridgeTool
 from bridge.engine.signatures import build_signature
 from bridge.scope import current_scope
+from protocol.errors import ProgramError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from bridge.specs.modules import ModuleSpec
 
 __all__ = ["Optioned", "react", "react_v2"]
+
+GAVE_UP = "ReActV2 failed to produce final outputs"
+
+MOST_MESSAGE = 2_000
+"""Characters of what DSPy says of it: it quotes the LM's attempts."""
 
 
 def react(spec: ModuleSpec) -> dspy.Module:
@@ -47,8 +53,14 @@ class _ReActV2(dspy.ReActV2):  # type: ignore[misc]
     """`dspy.ReActV2` that takes, as every module here, a request's options under `config`."""
 
     def forward(self, config: Mapping[str, Any] | None = None, **inputs: Any) -> Any:  # noqa: ARG002
-        """One prediction."""
-        return super().forward(**inputs)
+        """One prediction; raise ProgramError where the LM never submits what can be taken."""
+        try:
+            return super().forward(**inputs)
+        except ValueError as error:
+            # DSPy has no class for it.
+            if not str(error).startswith(GAVE_UP):
+                raise
+            raise ProgramError(f"react_v2: {error}"[:MOST_MESSAGE]) from error
 
 
 class Optioned(dspy.Predict):  # type: ignore[misc]

@@ -9,30 +9,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import dspy
-from jsonschema import Draft202012Validator
 from pydantic import PrivateAttr
 
 from bridge.engine.conversion import plain
 from bridge.sandbox.functions import tool_of
 from bridge.scope import Stopped, current_module, current_scope
-from protocol.errors import BridgeError, Unsupported
+from protocol.errors import BridgeError, InvalidArgs, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from bridge.specs.tools import ToolSpec
 
-__all__ = ["BridgeTool", "answer_tool"]
-
-MOST_FAULTS = 5
-"""Wrong arguments that the LM is told of at once."""
+__all__ = ["BridgeTool", "call_tool"]
 
 
 class BridgeTool(dspy.Tool):  # type: ignore[misc]
     """One tool of a module."""
 
     _spec: Any = PrivateAttr()
-    _validator: Any = PrivateAttr()
 
     def __init__(self, spec: ToolSpec) -> None:
         super().__init__(
@@ -43,18 +36,18 @@ class BridgeTool(dspy.Tool):  # type: ignore[misc]
             arg_types={},
         )
         self._spec = spec
-        self._validator = Draft202012Validator(spec.parameters)
 
     def __call__(self, **kwargs: Any) -> Any:
         """The tool's result in plain values, or what went wrong in words."""
         scope = current_scope.get()
         args = {name: plain(value) for name, value in kwargs.items()}
-        faults = self._faults(args)
+        faults = self._spec.schema.faults(args)
         if faults:
-            return f"Execution error in {self.name}: {faults}"
+            said = "; ".join(f"{path}: {text}" if path else text for path, text in faults)
+            return f"Execution error in {self.name}: {said}"
         self._tell("tool_start")
         try:
-            return answer_tool(self._spec, args)
+            return _answer(self._spec, args)
         except Unsupported as error:
             # No turn of the LM could mend this.
             scope.stop(error)
@@ -71,15 +64,6 @@ class BridgeTool(dspy.Tool):  # type: ignore[misc]
             module_id = None if module is None else module.module_id
             stream.status({"status": what, "tool": self.name, "module_id": module_id})
 
-    def _faults(self, args: Mapping[str, Any]) -> str:
-        faults = list(self._validator.iter_errors(args))[:MOST_FAULTS]
-        return "; ".join(
-            ".".join(map(str, fault.absolute_path)) + f": {fault.message}"
-            if fault.absolute_path
-            else str(fault.message)
-            for fault in faults
-        )
-
     def format_as_litellm_function_call(self) -> dict[str, Any]:
         """The tool as providers take it: with the schema as the host gave it."""
         return {
@@ -95,13 +79,27 @@ class BridgeTool(dspy.Tool):  # type: ignore[misc]
         return self
 
 
-def answer_tool(spec: ToolSpec, args: dict[str, Any]) -> Any:
-    """What the host, or the tool's own source, answers to plain arguments.
+def call_tool(spec: ToolSpec, args: dict[str, Any]) -> Any:
+    """What a tool answers to plain arguments.
 
     Raises:
+        InvalidArgs: they do not fit its schema, and it was not asked.
         BridgeError: it failed.
         Stopped: the request is over.
     """
+    faults = spec.schema.faults(args)
+    if faults:
+        raise InvalidArgs.of(
+            [
+                {"path": f"{spec.name}.{path}" if path else spec.name, "message": text}
+                for path, text in faults
+            ]
+        )
+    return _answer(spec, args)
+
+
+def _answer(spec: ToolSpec, args: dict[str, Any]) -> Any:
+    """What the host, or the tool's own source, says."""
     scope = current_scope.get()
     if spec.source is not None:
         return tool_of(spec.source).run(args, scope.check)

@@ -54,10 +54,15 @@ class Evaluated:
     failures: dict[int, BridgeError] = field(default_factory=dict)
 
     @property
-    def score(self) -> float:
-        """The mean over the rows that ended, where a failed one counts 0; 0.0 when none has."""
+    def mean(self) -> float | None:
+        """The mean over the rows that ended, where a failed one counts 0; None when none has."""
         ended = len(self.scores) + len(self.failures)
-        return sum(self.scores.values()) / ended if ended else 0.0
+        return sum(self.scores.values()) / ended if ended else None
+
+    @property
+    def score(self) -> float:
+        """The same, and 0.0 when none has: for who compares."""
+        return self.mean or 0.0
 
     @property
     def complete(self) -> bool:

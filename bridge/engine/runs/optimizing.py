@@ -113,7 +113,7 @@ class _Optimization:
         self._plan = plan
         self._run = run
         self._program = self._built(plan.runnable)
-        self._train_score = 0.0
+        self._train_score: float | None = None
         inputs = plan.runnable.shape.inputs
         self._train = read_examples(self._program, inputs, plan.trainset, "trainset", run.scope)
         self._val = read_examples(self._program, inputs, plan.valset, "valset", run.scope)
@@ -217,7 +217,7 @@ class _Optimization:
             self._run.board.start_from(self._scoring_set, baseline.scores)
         elif prepared.tries_candidates:
             on_train = self._scored("baseline", self._program, self._train)
-            self._train_score = on_train.score
+            self._train_score = on_train.mean
             self._run.board.start_from("trainset", on_train.scores)
 
     def _scored(self, phase: str, program: Any, examples: Sequence[Example]) -> Evaluated:
@@ -282,7 +282,7 @@ class _Optimization:
         if best is None:
             self._run.scope.warn("the run ended before it found a better program")
             self._note_coverage(len(baseline.scores), len(baseline.rows))
-            return self._told("stopped", learned(self._program), baseline.score, baseline, None)
+            return self._told("stopped", learned(self._program), baseline.mean, baseline, None)
         tried_on = self._val if board.dataset == "valset" else self._train
         self._note_coverage(len(best.on(board.dataset)), len(tried_on))
         score = best.mean(board.dataset)
@@ -320,7 +320,7 @@ class _Optimization:
         board = self._run.board
         train: float | None = board.mean(found, "trainset", len(self._train))
         is_val = dataset == "valset"
-        before = baseline.score if dataset == self._scoring_set else self._train_score
+        before = baseline.mean if dataset == self._scoring_set else self._train_score
         score = score if self._scoring else None
         for text in self._metric.let_pass():
             self._run.scope.warn(text)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bridge.engine.conversion import plain
 from bridge.engine.failures import explain
-from bridge.engine.modules.tools import answer_tool
+from bridge.engine.modules.tools import call_tool
 from bridge.engine.ways.lanes import CallLanes, parallel_map
 from bridge.engine.ways.steps import follow_steps, run_steps
 from bridge.sandbox.programs import Program
@@ -87,7 +87,7 @@ class SourceWay:
 
         def call_part(name: str, given: dict[str, Any]) -> Any:
             tool = self._tools.get(name)
-            return call(name, given) if tool is None else answer_tool(tool, given)
+            return call(name, given) if tool is None else call_tool(tool, given)
 
         with CallLanes() as lanes:
             return self._program.run(

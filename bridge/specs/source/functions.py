@@ -82,10 +82,14 @@ def check_function(text: str, kind: Kind, path: str) -> FunctionSource:
     found = _main(tree, kind.name)
     faults = [*language_faults(tree), *unbound_faults(tree, () if found else kind.parameters)]
     takes = kind.fewest
-    if found is None:
+    wanted = ", ".join(kind.parameters[: kind.fewest])
+    last = tree.body[-1] if tree.body else None
+    if isinstance(last, ast.Expr) and isinstance(last.value, ast.Lambda):
+        hint = f"write what it gives, without `lambda`, or `def {kind.name}({wanted})`"
+        faults.append(fault_at(last, "nobody calls this function", hint))
+    elif found is None:
         gives = returns_of(tree.body) or (tree.body and isinstance(tree.body[-1], ast.Expr))
         if not gives:
-            wanted = ", ".join(kind.parameters[: kind.fewest])
             hint = f"define `def {kind.name}({wanted})`, or `return` the score"
             faults.append(fault_at(tree.body[-1] if tree.body else tree, "gives nothing", hint))
     else:

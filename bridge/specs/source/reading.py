@@ -109,8 +109,9 @@ def parse_source(text: str, name: str) -> ast.Module:
             tree = ast.parse(text, name)
     except SyntaxError as error:
         line, column = error.lineno or 1, max(1, error.offset or 1)
-        said = (error.msg or "no Python").strip()
-        raise refusal([Fault(line, column, f"invalid syntax: {said}")], text, name) from None
+        said = (error.msg or "no Python").strip().removeprefix("invalid syntax")
+        why = f"invalid syntax: {said.lstrip('. ')}" if said else "invalid syntax"
+        raise refusal([Fault(line, column, why)], text, name) from None
     except (RecursionError, MemoryError, ValueError) as error:
         why = str(error) if isinstance(error, ValueError) else "nested too deeply"
         raise ProgramError(f"{name}: cannot be read: {why}", path=name) from None

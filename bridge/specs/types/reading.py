@@ -292,9 +292,23 @@ def _is_null(value: Any) -> bool:
     return value is None or (isinstance(value, str) and value.strip() in {"null", "nil", "None"})
 
 
+CONSTRAINTS = frozenset(
+    {
+        *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+        *("minLength", "maxLength", "pattern", "format", "minItems", "maxItems", "uniqueItems"),
+    }
+)
+"""JSON Schema's words that a type has no room for: DSPy would not hold the LM to them."""
+
+
 def _unknown_key(key: str, path: str) -> dict[str, Any]:
     shown = key[:64]
     close = nearest(shown, TYPE_KEYS)
-    hint = f"did you mean {close!r}?" if close else 'fields by name are written {"object": ...}'
+    if shown in CONSTRAINTS:
+        close, hint = None, "say it in the field's description, which the LM reads"
+    elif close:
+        hint = f"did you mean {close!r}?"
+    else:
+        hint = 'fields by name are written {"object": ...}'
     fault = {"path": f"{path}.{shown}", "message": f"unknown key {clipped(key)}; {hint}"}
     return fault | ({"nearest": close} if close else {})
