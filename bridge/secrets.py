@@ -7,6 +7,7 @@ it covers: a masked frame is still a whole frame in both codecs.
 
 from __future__ import annotations
 
+import threading
 from array import array
 from bisect import bisect_left
 from collections import Counter
@@ -37,7 +38,7 @@ BLOCK = 64 * 1024
 
 
 class Secrets:
-    """The secrets of this process, and the masks over them. `add` is for one thread, masks for any.
+    """The secrets of this process, and the masks over them. Any thread.
 
     A few secrets are searched for one by one, which is quickest. Of many, each is known by a word
     of four bytes for every way in which it can lie across a payload's words, so that a payload is
@@ -46,6 +47,7 @@ class Secrets:
     """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._known: dict[str, tuple[bytes, ...]] = {}
         self._kept: dict[str, tuple[bytes, ...]] = {}
         self._spellings: Counter[bytes] = Counter()
@@ -61,20 +63,21 @@ class Secrets:
             secret: a key; one that is known already counts as new again.
             for_good: never forget it, however many come after.
         """
-        if len(secret) < SHORTEST_SECRET or secret in self._kept:
-            return
-        if for_good:
-            self._kept[secret] = self._enter(secret)
-        elif secret in self._known:
-            self._known[secret] = self._known.pop(secret)
-            return
-        else:
-            self._known[secret] = self._enter(secret)
-        while len(self._known) > MOST_SECRETS:
-            self._forget(self._known.pop(next(iter(self._known))))
-        self._beginnings = None
-        few = len(self._spellings) <= MOST_SEARCHED
-        self._few = _longest_first(self._spellings) if few else None
+        with self._lock:
+            if len(secret) < SHORTEST_SECRET or secret in self._kept:
+                return
+            if for_good:
+                self._kept[secret] = self._enter(secret)
+            elif secret in self._known:
+                self._known[secret] = self._known.pop(secret)
+                return
+            else:
+                self._known[secret] = self._enter(secret)
+            while len(self._known) > MOST_SECRETS:
+                self._forget(self._known.pop(next(iter(self._known))))
+            self._beginnings = None
+            few = len(self._spellings) <= MOST_SEARCHED
+            self._few = _longest_first(self._spellings) if few else None
 
     def mask_text(self, text: str) -> str:
         """`text` with each secret as asterisks."""
@@ -90,7 +93,9 @@ class Secrets:
         """
         beginnings = self._beginnings
         if beginnings is None:
-            beginnings = self._beginnings = _Beginnings(self._spellings)
+            # A key that comes meanwhile must find what is to be made anew, not be overtaken by it.
+            with self._lock:
+                beginnings = self._beginnings = _Beginnings(self._spellings)
         end = beginnings.find(text)
         while 0 < end < len(text):
             # What is whole and reaches over the cut stays whole.

@@ -20,6 +20,7 @@ import enum
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -231,9 +232,12 @@ class Turnstile:
         self._queue.append(ticket)
         if not self._crowded.is_set():
             self._crowded.set()
-            if self._guard is None:
-                self._guard = threading.Thread(target=self._keep_moving, daemon=True)
-                self._guard.start()
+        if self._guard is None:
+            guard = threading.Thread(target=self._keep_moving, daemon=True)
+            # Without a thread to be had, the next one who queues up tries again.
+            with suppress(RuntimeError):
+                guard.start()
+                self._guard = guard
 
     def _keep_moving(self) -> None:
         """While some wait: see to it that the process computes, and that the first one moves."""

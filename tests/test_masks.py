@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -76,3 +77,22 @@ def test_ten_times_as_many_secrets_cost_a_reply_about_the_same():
         return min(rounds)
 
     assert seconds(5_000) < 4 * seconds(500)
+
+
+def test_a_secret_that_comes_while_beginnings_are_made_is_among_them(monkeypatch):
+    secrets = Secrets()
+    secrets.add("sk-first-key-0001")
+    adding = threading.Thread(target=secrets.add, args=("sk-brand-new-key-7777",))
+
+    class Overtaken(module._Beginnings):
+        def __init__(self, spellings):
+            super().__init__(spellings)
+            if not adding.ident:
+                adding.start()
+                adding.join(0.2)
+
+    monkeypatch.setattr(module, "_Beginnings", Overtaken)
+    secrets.safe("abc")
+    adding.join()
+    text = "the key is sk-brand-new"
+    assert secrets.safe(text) == len("the key is ")

@@ -225,3 +225,23 @@ def test_between_two_jobs_there_is_a_moment_for_something_else(turnstile):
         leave.set()
         assert over.wait(PATIENCE)
     assert order[:4] == ["first", "between", "second", "between"]
+
+
+def test_a_guard_that_gets_no_thread_is_started_by_the_next_who_waits(turnstile, monkeypatch):
+    with occupied(turnstile) as leave:
+        with monkeypatch.context() as starved:
+            starved.setattr(module.threading, "Thread", Starved)
+            turnstile.when_free(lambda: None, lambda job: job())
+        queued(turnstile, 1)
+        assert turnstile._guard is None
+        turnstile.when_free(lambda: None, lambda job: job())
+        assert turnstile._guard is not None
+        leave.set()
+    queued(turnstile, 0)
+
+
+class Starved(threading.Thread):
+    """Where the system has no thread to give."""
+
+    def start(self) -> None:
+        raise RuntimeError("can't start new thread")

@@ -204,7 +204,9 @@ class _Life:
         # What is said from here on would come after the last words.
         self._log.tell = None
         daemon.connection.outbox.on_drained = lambda: None
-        self._loop.run_until(lambda: not daemon.connection.outbox.pending, FLUSH_SECONDS)
+        outbox = daemon.connection.outbox
+        # An answer may be on its way there: a large one takes time to be written down.
+        self._loop.run_until(lambda: not (daemon.unanswered or outbox.pending), FLUSH_SECONDS)
         if daemon.connection.outbox.pending:
             self._log.warning("unread_output", bytes=daemon.connection.outbox.pending)
 

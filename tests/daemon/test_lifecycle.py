@@ -365,3 +365,17 @@ def _ask(parent: DoomedParent, message: dict[str, Any]) -> Any:
     stdin.write(written(message))
     size = int.from_bytes(stdout.read(4), "big")
     return read_any(stdout.read(size))
+
+
+def test_a_large_answer_that_is_on_its_way_goes_out_whole(spawn: Callable[..., Port]) -> None:
+    port = spawn()
+    calls: SimpleQueue[Any] = SimpleQueue()
+    port.on_call = calls.put
+    prepare(port, {"provider": "host", "model": "beam"})
+    future = port.send("generate", {"prompt": "much"})
+    port.answer(calls.get(timeout=PATIENCE).call, result="é" * 6_000_000)
+    # By then the answer has been read, and is being written down.
+    port.call("ping")
+    port.send("shutdown", {"grace_ms": 0})
+    failure: Any = future.exception(PATIENCE)
+    assert failure is None or failure.code == "cancelled"

@@ -146,3 +146,17 @@ def test_a_strand_naps_without_epoll_on_its_thread(monkeypatch, stopped):
         scope.stop(Cancelled("enough"))
     assert over.wait(PATIENCE)
     assert isinstance(outcome[0], Stopped) is stopped
+
+
+def test_where_there_is_no_thread_for_the_watch_a_wait_is_held_without_it(monkeypatch):
+    def starved(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("bridge.engine.lms.watch._watch", None)
+    monkeypatch.setattr(threading.Thread, "start", starved)
+    near, far = socket.socketpair()
+    with near, far:
+        far.send(b"x")
+        wait = SocketWait(near.fileno(), READ, 1.0, known=False)
+        wait.hold()
+        assert wait.came

@@ -12,6 +12,7 @@ import os
 import select
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bridge.scope import current_scope
@@ -134,7 +135,12 @@ class _Watch:
         self._looks = math.inf
         """When the thread looks at the clock again."""
         self._numbers = itertools.count(-1, -1)
-        threading.Thread(target=self._stand, name="sockets", daemon=True).start()
+        try:
+            threading.Thread(target=self._stand, name="sockets", daemon=True).start()
+        except RuntimeError:
+            self._epoll.close()
+            os.close(self._bell)
+            raise
 
     def hold(self, wait: SocketWait) -> None:
         """Wait on this thread."""
@@ -231,10 +237,11 @@ _watch: _Watch | None = None
 
 
 def _the_watch() -> _Watch | None:
-    """The one of this process, started when first needed; None where there is no epoll."""
+    """The one of this process, started when first needed; None without epoll or a thread."""
     global _watch  # noqa: PLW0603 - see above
     if _watch is None and hasattr(select, "epoll"):
         with _lock:
             if _watch is None:
-                _watch = _Watch()
+                with suppress(RuntimeError):
+                    _watch = _Watch()
     return _watch
