@@ -534,7 +534,11 @@ def test_a_budget_ends_the_run_with_the_best_so_far(name: str, calls: int) -> No
         assert result["ended_by"] is None
         return
     assert (result["status"], result["ended_by"]) == ("stopped", "budget")
-    assert result["score"] >= result["baseline_score"]
+    if calls == 2:
+        # Not one example's: nobody has measured anything.
+        assert (result["score"], result["baseline_score"]) == (None, None)
+    else:
+        assert result["score"] >= result["baseline_score"]
     assert result["warnings"]
     teach(Workshop(), result)
 
