@@ -7,6 +7,7 @@ first tool: it costs 30 ms.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from protocol.errors import InvalidArgs
@@ -24,6 +25,9 @@ FOREIGN = frozenset({"$id", "$dynamicRef", "$recursiveRef"})
 
 DATA = frozenset({"const", "default", "enum", "examples"})
 """Keys whose values are no schemas, whatever they look like."""
+
+NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+"""Keys whose maps have schemas under names of their own, which mean nothing else."""
 
 SAME_VALUE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
 """Keys whose schemas are asked about the very same value."""
@@ -44,12 +48,13 @@ class ToolSchema:
 
     def faults(self, args: Mapping[str, Any]) -> list[tuple[str, str]]:
         """What is wrong with a call's arguments: ``(path, message)``, at most `MOST_FAULTS`."""
-        found = []
-        for fault in self._validator.iter_errors(args):
-            found.append((".".join(map(str, fault.absolute_path)), str(fault.message)[:500]))
-            if len(found) == MOST_FAULTS:
-                break
-        return found
+        try:
+            faults = list(islice(self._validator.iter_errors(args), MOST_FAULTS))
+        except RecursionError:
+            return [("", "the arguments are nested too deep")]
+        return [
+            (".".join(map(str, fault.absolute_path)), str(fault.message)[:500]) for fault in faults
+        ]
 
 
 def read_schema(parameters: Mapping[str, Any] | None, path: str) -> ToolSchema:
@@ -127,13 +132,15 @@ class _Whole:
             raise InvalidArgs.at(path, f"{reference[:200]!r} is not in the schema") from None
 
 
-def _schemas(value: Any, path: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """Every map within a schema that may be one itself."""
+def _schemas(value: Any, path: str, *, named: bool = False) -> Iterator[tuple[dict[str, Any], str]]:
+    """Every map within a schema that may be one itself; `named` is the map under one of `NAMED`."""
     if isinstance(value, list):
         for index, item in enumerate(value):
             yield from _schemas(item, f"{path}[{index}]")
     elif isinstance(value, dict):
-        yield value, path
+        if not named:
+            yield value, path
         for key, item in value.items():
-            if key not in DATA:
-                yield from _schemas(item, f"{path}.{key}")
+            if named or key not in DATA:
+                within = not named and key in NAMED
+                yield from _schemas(item, f"{path}.{key}", named=within)

@@ -97,3 +97,24 @@ def test_nothing_is_read_from_a_file(tmp_path: Path) -> None:
 def test_the_faults_of_one_call_are_bounded() -> None:
     schema = read_schema({"properties": {"a": {"items": {"type": "string"}}}}, "parameters")
     assert len(schema.faults({"a": list(range(1000))})) == MOST_FAULTS
+
+
+@pytest.mark.parametrize("name", ["default", "enum", "const", "examples"])
+def test_an_argument_may_be_called_as_a_keyword_is_and_is_looked_at(name: str) -> None:
+    properties = {name: {"$ref": "http://127.0.0.1:9/"}}
+    assert refused({"properties": properties}) == f"parameters.properties.{name}.$ref"
+
+
+@pytest.mark.parametrize("name", ["$ref", "$id", "properties", "not", "if"])
+def test_the_name_of_an_argument_means_nothing_else(name: str) -> None:
+    schema = read_schema({"properties": {name: {"type": "string"}}}, "parameters")
+    assert schema.faults({name: "a"}) == []
+    [(path, _)] = schema.faults({name: 1})
+    assert path == name
+
+
+def test_arguments_too_deep_to_be_looked_at_are_refused() -> None:
+    deep: dict[str, Any] = {"name": "a"}
+    for _ in range(1_000):
+        deep = {"name": "a", "below": [deep]}
+    assert read_schema(TREE, "parameters").faults({"root": deep}) != []
