@@ -11,7 +11,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from protocol import Codec, Event, HostSession
+from protocol import Codec, Event, HostSession, load_quick_codecs
 
 if TYPE_CHECKING:
     from typing import Self
@@ -30,6 +30,7 @@ class LeanPort:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self._in, self._out = self.process.stdin.fileno(), self.process.stdout.fileno()
+        load_quick_codecs()
         self._session = HostSession(codec=Codec.MSGPACK)
         self._messages: list[Any] = []
 

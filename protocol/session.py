@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from protocol.codecs import Codec, encode, load_quick_codecs
+from protocol.codecs import Codec, encode
 from protocol.errors import BridgeError, Internal, InvalidMessage
 from protocol.frames import DEFAULT_MAX_FRAME, OversizedFrame
 from protocol.messages import (
@@ -258,16 +258,6 @@ class HostSession(Peer):
         max_frame: payload bytes, in both directions.
         codec: for all that is sent.
     """
-
-    def __init__(
-        self,
-        framing: Framing = "packet",
-        max_frame: int = DEFAULT_MAX_FRAME,
-        codec: Codec = Codec.JSON,
-    ) -> None:
-        super().__init__(framing, max_frame, codec)
-        # Nobody waits for a host's first word.
-        load_quick_codecs()
 
     def receive_data(self, data: bytes) -> list[FromDaemon | Refused]:
         """Take the next bytes from the daemon; give the messages they completed, in order.

@@ -17,7 +17,16 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from protocol import CancelCall, Codec, ErrorReply, Event, HostCall, HostSession, Reply
+from protocol import (
+    CancelCall,
+    Codec,
+    ErrorReply,
+    Event,
+    HostCall,
+    HostSession,
+    Reply,
+    load_quick_codecs,
+)
 from protocol.errors import Unsupported
 
 if TYPE_CHECKING:
@@ -87,6 +96,8 @@ class Port:
         assert self.process.stdin is not None  # noqa: S101 - for the type checker
         assert self.process.stdout is not None  # noqa: S101 - for the type checker
         self._stdin, self._stdout = self.process.stdin, self.process.stdout
+        # Nobody waits for a host's first word.
+        load_quick_codecs()
         self.session = HostSession(codec=codec)
         self.events: SimpleQueue[Event] = SimpleQueue()
         self.on_event: Callable[[Event], None] = self.events.put

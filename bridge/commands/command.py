@@ -49,7 +49,7 @@ class Services:
     in_turn: Callable[[Callable[[], Any]], Any]
     host: Callable[[], HostLink]
     worker: bool
-    accepts_events: Callable[[], bool]
+    hears_events: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,7 @@ def _check_streamable(request: Request, services: Services) -> None:
     if command is not None and not command.streams:
         known = [name for name, each in COMMANDS.items() if each.streams]
         raise Unsupported(f"stream: {request.command!r} is not streamed; {', '.join(known)} are")
-    if not services.accepts_events():
+    if not services.hears_events():
         raise Unsupported("stream: the host's hello did not accept 'events'")
 
 

@@ -43,9 +43,9 @@ class Connection:
         return self.session.version > 1
 
     @property
-    def accepts_events(self) -> bool:
-        """Whether the host wants to hear events, should it speak version 2."""
-        return self._accepts_events
+    def hears_events(self) -> bool:
+        """Whether the host speaks version 2 and wants to hear events."""
+        return self.speaks_2 and self._accepts_events
 
     @property
     def takes_calls(self) -> bool:
@@ -76,15 +76,15 @@ class Connection:
     def send_event(
         self, name: str, request_id: Id | None, data: dict[str, Any], codec: Codec | None = None
     ) -> None:
-        """Tell the host something, if it speaks version 2 and wants to hear."""
-        if self.speaks_2 and self._accepts_events:
+        """Tell the host something, if it hears events."""
+        if self.hears_events:
             frame = self.session.encode_event(name, request_id, data, codec or self.codec)
             if frame is not None:
                 self.outbox.send(frame)
 
     def tell_line(self, line: dict[str, Any]) -> bool:
         """Tell the host a line of the log; False leaves it for standard error."""
-        if self.overfull or not (self.speaks_2 and self._accepts_events):
+        if self.overfull or not self.hears_events:
             return False
         self.send_event("log", None, line)
         return True

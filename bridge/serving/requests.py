@@ -119,7 +119,7 @@ class Requests:
             in_turn=in_turn,
             host=lambda: self.calls.link(None, connection.codec),
             worker=worker,
-            accepts_events=lambda: connection.accepts_events,
+            hears_events=lambda: connection.hears_events,
         )
         desk.runs.log = log
         sandbox.limit(limits())

@@ -203,12 +203,12 @@ class _Life:
     def _flush(self, daemon: Daemon) -> None:
         # What is said from here on would come after the last words.
         self._log.tell = None
-        daemon.connection.outbox.on_drained = lambda: None
         outbox = daemon.connection.outbox
+        outbox.on_drained = lambda: None
         # An answer may be on its way there: a large one takes time to be written down.
         self._loop.run_until(lambda: not (daemon.unanswered or outbox.pending), FLUSH_SECONDS)
-        if daemon.connection.outbox.pending:
-            self._log.warning("unread_output", bytes=daemon.connection.outbox.pending)
+        if outbox.pending:
+            self._log.warning("unread_output", bytes=outbox.pending)
 
 
 def _hung_up(fd: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +17,7 @@ from bridge.strand import Strand, drive
 from protocol.errors import Cancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 PATIENCE = 30.0
 
@@ -78,34 +78,42 @@ def test_waits_end_each_at_its_own_time_whatever_order_they_come_in(times):
             end.close()
 
 
-@pytest.mark.parametrize("way", ["driven", "a strand"])
+def nap_ended_by(stopped: bool, run: Callable[[Coroutine[Any, None, None]], None]) -> Any:
+    """What ended a request's nap: `Stopped`, or None for the time."""
+    scope = Scope()
+    outcome: list[BaseException | None] = []
+    over = threading.Event()
+
+    async def sleep() -> None:
+        current_scope.set(scope)
+        try:
+            await nap(3600.0 if stopped else 0.02)
+            outcome.append(None)
+        except Stopped as error:
+            outcome.append(error)
+        over.set()
+
+    run(sleep())
+    if stopped:
+        ends = time.monotonic() + PATIENCE
+        while not scope._aborts:
+            assert time.monotonic() < ends
+            time.sleep(0.001)
+        scope.stop(Cancelled("enough"))
+    assert over.wait(PATIENCE)
+    return outcome[0]
+
+
+WAYS = {
+    "driven": lambda work: on_a_thread(lambda: drive(work)),
+    "a strand": lambda work: Strand(work, on_a_thread).go_on(),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_a_nap_ends_by_itself_or_with_its_request(way):
     for stopped in (False, True):
-        scope = Scope()
-        outcome: list[BaseException | None] = []
-        over = threading.Event()
-
-        async def sleep(scope=scope, outcome=outcome, over=over, stopped=stopped) -> None:
-            current_scope.set(scope)
-            try:
-                await nap(3600.0 if stopped else 0.02)
-                outcome.append(None)
-            except BaseException as error:
-                outcome.append(error)
-            over.set()
-
-        if way == "driven":
-            on_a_thread(lambda sleep=sleep: drive(sleep()))
-        else:
-            Strand(sleep(), on_a_thread).go_on()
-        if stopped:
-            ends = time.monotonic() + PATIENCE
-            while not scope._aborts:
-                assert time.monotonic() < ends
-                time.sleep(0.001)
-            scope.stop(Cancelled("enough"))
-        assert over.wait(PATIENCE)
-        assert isinstance(outcome[0], Stopped) is stopped
+        assert isinstance(nap_ended_by(stopped, WAYS[way]), Stopped) is stopped
 
 
 def test_who_sleeps_without_epoll_sleeps_on_its_thread(monkeypatch):
@@ -124,28 +132,11 @@ def test_who_sleeps_without_epoll_sleeps_on_its_thread(monkeypatch):
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_strand_naps_without_epoll_on_its_thread(monkeypatch, stopped):
     monkeypatch.setattr("bridge.engine.lms.watch._the_watch", lambda: None)
-    scope = Scope()
-    outcome: list[BaseException | None] = []
-    over = threading.Event()
 
-    async def sleep() -> None:
-        current_scope.set(scope)
-        try:
-            await nap(3600.0 if stopped else 0.01)
-            outcome.append(None)
-        except Stopped as error:
-            outcome.append(error)
-        over.set()
+    def begin(work: Coroutine[Any, None, None]) -> None:
+        on_a_thread(lambda: Strand(work, on_a_thread).go_on())
 
-    on_a_thread(lambda: Strand(sleep(), on_a_thread).go_on())
-    if stopped:
-        ends = time.monotonic() + PATIENCE
-        while not scope._aborts:
-            assert time.monotonic() < ends
-            time.sleep(0.001)
-        scope.stop(Cancelled("enough"))
-    assert over.wait(PATIENCE)
-    assert isinstance(outcome[0], Stopped) is stopped
+    assert isinstance(nap_ended_by(stopped, begin), Stopped) is stopped
 
 
 def test_where_there_is_no_thread_for_the_watch_a_wait_is_held_without_it(monkeypatch):

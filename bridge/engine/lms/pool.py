@@ -81,7 +81,8 @@ class Pool(_ConnectionPool):  # type: ignore[misc]
                 threading.Thread(target=self._look_after, name="idle", daemon=True).start()
             except RuntimeError:
                 # No thread to be had: the reply that this was for is good, and the next one tries.
-                self._looked_after = False
+                with self._lock:
+                    self._looked_after = False
 
     def _look_after(self) -> None:
         """Close what is not needed, until there is no more of it than is kept anyway."""
